@@ -1,0 +1,75 @@
+"""A chunk: a record-aligned stretch of the file, the unit that workers claim, retry and report. Pure values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from uuid import UUID
+
+from ingest.job import LoadSpec
+
+
+class ChunkState(StrEnum):
+    """Where a chunk stands; the CHECK constraint on ingest.chunks holds the same words."""
+
+    RECEIVING = "receiving"  # stored, but its upload is not complete: nobody may claim it
+    PENDING = "pending"
+    PROCESSING = "processing"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchRange:
+    """Where a batch lies: bytes [start, end) of the chunk, its first physical line in the file, its records.
+
+    `blank_lines` of the range are physical lines that are no records (only line ends).
+    """
+
+    start: int
+    end: int
+    first_line: int
+    records: int
+    blank_lines: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChunkCut:
+    """A finished chunk as receiving describes it to the queue: where its bytes are and where its batches end.
+
+    The four sequences are parallel, one entry a batch: `ends` are byte offsets within the chunk, `records` the
+    batch's record count, `lines` its physical lines, `blank_lines` those of them that are no records.
+    """
+
+    ordinal: int
+    object_key: str
+    object_offset: int
+    length_bytes: int
+    file_offset: int
+    first_line: int
+    ends: Sequence[int]
+    records: Sequence[int]
+    lines: Sequence[int]
+    blank_lines: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunk:
+    """A chunk that this worker has claimed; `epoch` is the fence that every write about it must carry."""
+
+    id: int
+    job_id: UUID
+    epoch: int
+    attempt: int
+    spec: LoadSpec
+    cut: ChunkCut
+
+    def ranges(self) -> Iterator[BatchRange]:
+        """Yield the chunk's batches in file order."""
+        start, line = 0, self.cut.first_line
+        cut = self.cut
+        for end, records, lines, blanks in zip(cut.ends, cut.records, cut.lines, cut.blank_lines, strict=True):
+            yield BatchRange(start=start, end=end, first_line=line, records=records, blank_lines=blanks)
+            start, line = end, line + lines

@@ -1,0 +1,127 @@
+"""A chunk run: one claimed chunk, one reader, N writers, joined by a bounded channel, under one lease.
+
+Whatever happens inside, the chunk ends in one of three ways: finished, handed back, or failed with a reason. One bad
+chunk never disturbs the others; only what nobody foresaw goes up and stops the service.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+import structlog
+import trio
+from structlog.contextvars import bound_contextvars
+
+from ingest import reader, writer
+from ingest.accounts import Account
+from ingest.batch import Batch
+from ingest.chunk import Chunk
+from ingest.dialect import PARSER_VERSION
+from ingest.errors import ConflictError, DatabaseError, FileError, IngestError, LeaseLost, SourceChanged, StorageError, UnavailableError
+from ingest.order import Order
+from ingest.work import Work
+
+log = structlog.get_logger(__name__)
+
+# How long the last statement about a chunk may take once the run is being torn down; less than any lease.
+CLEANUP_S = 5.0
+FIRST_BACKOFF_S = 2.0
+LONGEST_BACKOFF_S = 300.0
+
+
+@dataclass(slots=True)
+class Outcome:
+    """How the run went; written by the run alone."""
+
+    complete: bool = False
+    error: IngestError | None = None
+
+
+async def run(chunk: Chunk, work: Work) -> None:
+    """Load a claimed chunk and settle it: finish, hand back, or fail.
+
+    Cancelled, open batches are rolled back and the chunk is handed back, within CLEANUP_S.
+    """
+    outcome = Outcome()
+    with bound_contextvars(job_id=str(chunk.job_id), chunk=chunk.cut.ordinal, epoch=chunk.epoch):
+        log.info("chunk_started", attempt=chunk.attempt, records=sum(chunk.cut.records))
+        try:
+            with work.accounts.open() as account, work.leases.hold(chunk, work.settings.lease_ttl_s):
+                await _load(chunk, work, account, outcome)
+        except* IngestError as group:
+            outcome.error = first_error(group)
+        finally:
+            with trio.move_on_after(CLEANUP_S, shield=True):
+                await _settle(chunk, work, outcome)
+
+
+async def _load(chunk: Chunk, work: Work, account: Account, outcome: Outcome) -> None:
+    if chunk.spec.parser_version != PARSER_VERSION:
+        raise FileError(
+            f"the file was cut by parser version {chunk.spec.parser_version}, this is {PARSER_VERSION}; send it again",
+            code="E_PARSER_VERSION",
+        )
+    order = Order(keyed=chunk.spec.keyed)
+    async with trio.open_nursery() as nursery:
+        send, receive = trio.open_memory_channel[Batch](1)
+        with receive:
+            for _ in range(work.settings.writer_count):
+                nursery.start_soon(writer.run, receive.clone(), work, account, order)
+        complete = await reader.run(chunk, work, send, account, order)
+    outcome.complete = complete
+
+
+async def _settle(chunk: Chunk, work: Work, outcome: Outcome) -> None:
+    """Say what became of the chunk. When that cannot be said, the lease runs out and the chunk is rescued."""
+    try:
+        if outcome.error is not None:
+            await _settle_failed(chunk, work, outcome.error)
+        elif outcome.complete:
+            await _finish(chunk, work)
+        else:
+            released = await work.queue.release(chunk)
+            log.info("chunk_released", released=released)
+    except LeaseLost:
+        log.warning("chunk_lost")
+    except DatabaseError as error:
+        log.warning("chunk_unsettled", code=error.code, sqlstate=error.sqlstate)
+
+
+async def _finish(chunk: Chunk, work: Work) -> None:
+    await work.queue.finish(chunk)
+    log.info("chunk_finished")
+    try:
+        await work.storage.remove(chunk.cut.object_key)
+    except StorageError as error:
+        log.warning("object_not_removed", code=error.code)  # the janitor will
+
+
+async def _settle_failed(chunk: Chunk, work: Work, error: IngestError) -> None:
+    if isinstance(error, LeaseLost):
+        raise error
+    if isinstance(error, UnavailableError):
+        await work.queue.release(chunk, backoff_s(chunk.attempt))
+        log.warning("chunk_released", code=error.code, sqlstate=error.sqlstate)
+        return
+    retry = isinstance(error, ConflictError | StorageError) and not isinstance(error, SourceChanged)
+    state = await work.queue.fail(chunk, error, permanent=not retry, delay_s=backoff_s(chunk.attempt))
+    log.error("chunk_failed", code=error.code, sqlstate=getattr(error, "sqlstate", None), state=state)
+
+
+def first_error(group: BaseExceptionGroup[IngestError]) -> IngestError:
+    """Return the error that says most: a lost lease before all others, else the first one raised."""
+    errors = [error for error in _leaves(group) if isinstance(error, IngestError)]
+    return next((error for error in errors if isinstance(error, LeaseLost)), errors[0])
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    found: list[BaseException] = []
+    for error in group.exceptions:
+        found.extend(_leaves(error) if isinstance(error, BaseExceptionGroup) else [error])
+    return found
+
+
+def backoff_s(attempt: int) -> float:
+    """Return the delay before the next try of a chunk, after `attempt` tries."""
+    return min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2.0 ** max(attempt - 1, 0)) * random.uniform(0.5, 1.5)

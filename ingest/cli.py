@@ -1,0 +1,206 @@
+"""The `ingest` command: arguments and environment become Settings, then the service or one task runs.
+
+The only module that reads the environment. What goes wrong on purpose is one line on standard error; exit codes are
+0 done, 1 failed, 2 wrong usage or settings, 3 loaded but with rejects.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+import trio
+from dotenv import dotenv_values
+
+from ingest import __version__, localload, logs, service
+from ingest.database import migrate, open_database
+from ingest.database.embedded import embedded_postgres
+from ingest.datasets import Dataset, Datasets
+from ingest.dialect import Dialect
+from ingest.errors import IngestError, SettingsError
+from ingest.service import Roles
+from ingest.settings import Settings
+
+FAILED, USAGE, WITH_REJECTS = 1, 2, 3
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        with _one_line_errors():
+            commands(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(USAGE)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    """End the process with one line for errors that were raised on purpose; anything else is a bug and shows itself."""
+    try:
+        yield
+    except* IngestError as group:
+        errors = list(_leaves(group))
+        for text in dict.fromkeys(error.detail for error in errors):
+            print(f"ingest: {text}", file=sys.stderr)
+        sys.exit(USAGE if any(isinstance(error, SettingsError) for error in errors) else FAILED)
+
+
+def _leaves(group: BaseExceptionGroup[Any]) -> Iterator[IngestError]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="ingest")
+def commands() -> None:
+    """Load CSV files of any size into PostgreSQL, every good row exactly once, every bad row kept with its reason.
+
+    Settings come from the environment and from a file .env; DATABASE_URL unset means an embedded PostgreSQL.
+    """
+
+
+def _settings(**flags: object) -> Settings:
+    environment = {name: value for name, value in dotenv_values(".env").items() if value is not None} | dict(os.environ)
+    return Settings.from_environment(environment, **flags)
+
+
+@contextmanager
+def _dsn(settings: Settings) -> Iterator[str]:
+    """The database to use: the one that is set, or the embedded one, which runs as long as it is used."""
+    if settings.database_url is not None:
+        yield settings.database_url
+        return
+    with embedded_postgres(settings.data_dir) as dsn:
+        yield dsn
+
+
+def _listening(command: Callable[..., None]) -> Callable[..., None]:
+    host = click.option("--host", help="Address to listen on (HOST, 127.0.0.1).")
+    port = click.option("--port", type=int, help="Port to listen on, 0 for any free one (PORT, 8000).")
+    return host(port(command))
+
+
+def _serve(roles: Roles, host: str | None, port: int | None) -> None:
+    settings = _settings(host=host, port=port)
+    logs.configure(settings.log_level, settings.log_format)
+    with _dsn(settings) as dsn:
+        trio.run(service.serve, settings, dsn, roles, partial(print, flush=True))
+
+
+@commands.command()
+@_listening
+def serve(host: str | None, port: int | None) -> None:
+    """Run the whole service: API and worker in one process."""
+    _serve(Roles(api=True, worker=True), host, port)
+
+
+@commands.command()
+@_listening
+def api(host: str | None, port: int | None) -> None:
+    """Run the API alone; workers run elsewhere on the same database and storage."""
+    _serve(Roles(api=True, worker=False), host, port)
+
+
+@commands.command()
+@_listening
+def worker(host: str | None, port: int | None) -> None:
+    """Run a worker alone; its port answers /health only."""
+    _serve(Roles(api=False, worker=True), host, port)
+
+
+@commands.command("migrate")
+@click.option("--dry-run", is_flag=True, help="Print what would be applied and change nothing.")
+def migrate_command(dry_run: bool) -> None:
+    """Bring the schema `ingest` of the database up to date."""
+    settings = _settings()
+    logs.configure(settings.log_level, settings.log_format)
+    with _dsn(settings) as dsn:
+        names = trio.run(partial(migrate, dsn, dry_run=dry_run))
+    for name in names:
+        click.echo(f"{'would apply' if dry_run else 'applied'} {name}")
+    if not names:
+        click.echo("nothing to apply")
+
+
+@commands.command()
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option("--dataset", required=True, help="Where the rows go: a dataset's name or schema.table.")
+@click.option("--delimiter", default=",", show_default=True, help="One character, or `tab`.")
+@click.option("--quote", default='"', show_default=True, help="One character.")
+@click.option("--null", default="", help="The unquoted text that means NULL (default: nothing).")
+@click.option("--json", "as_json", is_flag=True, help="Print the jobs as JSON, for scripts.")
+@click.option("--quiet", is_flag=True, help="Show no progress bar.")
+def load(
+    files: tuple[str, ...], dataset: str, delimiter: str, quote: str, null: str, as_json: bool, quiet: bool
+) -> None:
+    """Load local files (- for standard input) straight into the database, without a server.
+
+    A load that was killed goes on where it was when the same command is given again: nothing is loaded twice.
+    """
+    settings = _settings()
+    logs.configure("WARNING" if settings.log_level == "INFO" else settings.log_level, settings.log_format)
+    dialect = Dialect(delimiter="\t" if delimiter in ("tab", "\\t") else delimiter, quote=quote, null=null)
+    paths = [None if name == "-" else Path(name) for name in files]
+    with _dsn(settings) as dsn:
+        views = trio.run(partial(localload.load_files, settings, dsn, paths, dataset, dialect, quiet=quiet or as_json))
+    localload.show(views, as_json=as_json)
+    sys.exit(localload.exit_code(views))
+
+
+@commands.group("datasets")
+def datasets_group() -> None:
+    """List and show the datasets that rows can be loaded into."""
+
+
+@datasets_group.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+def datasets_list(as_json: bool) -> None:
+    """List the datasets."""
+    found = _ask(lambda datasets: datasets.all())
+    if as_json:
+        click.echo(json.dumps([dataset.to_json() for dataset in found], indent=2))
+        return
+    for dataset in found:
+        click.echo(f"{dataset.name:<30} {dataset.schema}.{dataset.table}, {len(dataset.columns)} columns")
+
+
+@datasets_group.command("show")
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+def datasets_show(name: str, as_json: bool) -> None:
+    """Show the columns of a dataset."""
+    dataset: Dataset = _ask(lambda datasets: datasets.find(name))
+    if as_json:
+        click.echo(json.dumps(dataset.to_json(), indent=2))
+        return
+    click.echo(f"{dataset.name} -> {dataset.schema}.{dataset.table}")
+    for column in dataset.columns:
+        notes = [word for word, holds in (("required", column.required), ("key", column.is_key)) if holds]
+        click.echo(f"  {column.name:<30} {column.type:<30} {', '.join(notes)}")
+
+
+def _ask(question: Callable[[Datasets], Awaitable[Any]]) -> Any:
+    settings = _settings()
+    logs.configure("WARNING", settings.log_format)
+
+    async def ask(dsn: str) -> Any:
+        async with open_database(dsn, pool_size=2, name="ingest datasets") as database:
+            return await question(Datasets(database, settings.allowed_schemas))
+
+    with _dsn(settings) as dsn:
+        return trio.run(ask, dsn)
+
+

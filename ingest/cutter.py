@@ -1,0 +1,150 @@
+"""Turns the bytes after a file's header into chunks: splitter, batch boundaries, and where the bytes are to be found.
+
+Synchronous, for use inside worker threads. Two sinks know what becomes of the bytes: one stores them as objects, the
+other only refers to the local file they come from.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+from uuid import UUID
+
+from ingest.chunk import ChunkCut
+from ingest.objects import ObjectWriter, Source
+from ingest.splitter import BatchCut, Block, Splitter
+from ingest.storage import Storage, chunk_key
+
+
+class Sink(Protocol):
+    """Where the bytes of chunks go, one chunk after the other."""
+
+    def write(self, data: memoryview, ordinal: int) -> None:
+        """Take the next bytes of chunk `ordinal`."""
+
+    def seal(self, file_offset: int) -> tuple[str, int]:
+        """End the chunk that began at `file_offset`; return the key of the object it is in, and its offset there."""
+
+    def discard(self) -> None:
+        """Give up the chunk that is not sealed, if there is one."""
+
+
+class ObjectSink:
+    """Stores each chunk as an object of its own. Raises StorageError from each method."""
+
+    def __init__(self, storage: Storage, job_id: UUID) -> None:
+        self._storage = storage
+        self._job_id = job_id
+        self._key = ""
+        self._writer: ObjectWriter | None = None
+
+    def write(self, data: memoryview, ordinal: int) -> None:
+        """Append to the object of the chunk, which its first bytes create."""
+        if self._writer is None:
+            self._key = chunk_key(self._job_id, ordinal)
+            self._writer = self._storage.create(self._key)
+        self._writer.write(data)
+
+    def seal(self, file_offset: int) -> tuple[str, int]:
+        """Make the object durable."""
+        if self._writer is not None:
+            self._writer.seal()
+            self._writer = None
+        return self._key, 0
+
+    def discard(self) -> None:
+        """Remove the object that is not sealed."""
+        if self._writer is not None:
+            self._writer.discard()
+            self._writer = None
+
+
+class LocalFileSink:
+    """Stores nothing: the chunks are stretches of the local file they are read from."""
+
+    def __init__(self, source: Source) -> None:
+        self._key = source.key()
+
+    def write(self, data: memoryview, ordinal: int) -> None:
+        """Do nothing: the bytes are where they belong."""
+
+    def seal(self, file_offset: int) -> tuple[str, int]:
+        """Return the file's key, and the offset as it is."""
+        return self._key, file_offset
+
+    def discard(self) -> None:
+        """Do nothing: there is nothing to give up."""
+
+
+class Cutter:
+    """Cuts the stream after the header into chunks of at least `chunk_bytes`, each ending with a batch.
+
+    `file_offset` and `first_line` are where the stream begins in the file. A stretch without a record is no chunk.
+    """
+
+    def __init__(self, splitter: Splitter, sink: Sink, *, chunk_bytes: int, file_offset: int, first_line: int) -> None:
+        self.records = 0
+        self._splitter = splitter
+        self._sink = sink
+        self._chunk_bytes = chunk_bytes
+        self._file_offset = file_offset
+        self._line = first_line  # of the first byte of the open chunk
+        self._ordinal = 1
+        self._start = 0  # stream offset where the open chunk begins
+        self._written = 0  # stream offset up to which the sink has the bytes
+        self._batches: list[BatchCut] = []
+
+    def take(self, block: Block) -> list[ChunkCut]:
+        """Take the next bytes of the stream; return the chunks that are complete and sealed with them.
+
+        Raises FileError from the splitter and StorageError from the sink, after which `discard` is all that is left.
+        """
+        begin, view = self._written, memoryview(block)
+        chunks = []
+        for cut in self._splitter.feed(block):
+            self._batches.append(cut)
+            if cut.end - self._start >= self._chunk_bytes:
+                self._write(view[self._written - begin : cut.end - begin])
+                chunks += self._seal()
+        self._write(view[self._written - begin :])
+        return chunks
+
+    def finish(self) -> list[ChunkCut]:
+        """End the stream; return the last chunk, if there is one. Raises what `take` raises."""
+        self._batches += self._splitter.finish()
+        return self._seal() if self._batches else []
+
+    def discard(self) -> None:
+        """Give up the chunk that is not sealed. Raises StorageError."""
+        self._sink.discard()
+
+    def _write(self, data: memoryview) -> None:
+        if data.nbytes:
+            self._sink.write(data, self._ordinal)
+            self._written += data.nbytes
+
+    def _seal(self) -> list[ChunkCut]:
+        """Close the open chunk, which ends with its last batch."""
+        batches, start, line = self._batches, self._start, self._line
+        self._batches, self._start = [], batches[-1].end
+        self._line += sum(batch.lines for batch in batches)
+        records = sum(batch.records for batch in batches)
+        if not records:
+            self._sink.discard()
+            return []
+        self.records += records
+        key, offset = self._sink.seal(self._file_offset + start)
+        self._ordinal += 1
+        return [
+            ChunkCut(
+                ordinal=self._ordinal - 1,
+                object_key=key,
+                object_offset=offset,
+                length_bytes=self._start - start,
+                file_offset=self._file_offset + start,
+                first_line=line,
+                ends=[batch.end - start for batch in batches],
+                records=[batch.records for batch in batches],
+                lines=[batch.lines for batch in batches],
+                blank_lines=[batch.blank_lines for batch in batches],
+            )
+        ]

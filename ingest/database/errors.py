@@ -1,0 +1,63 @@
+"""Turn asyncpg's exceptions into the project's, by SQLSTATE: one place decides what is worth which retry.
+
+Classes after PostgreSQL's manual, appendix A; what is transient follows the manual's section 13.5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import asyncpg
+
+from ingest.errors import ConflictError, DatabaseError, IngestError, PermanentError, RowError, UnavailableError
+
+CONFLICT = frozenset({"40001", "40P01", "55P03", "57014"})
+UNAVAILABLE = frozenset({"40003", "57P01", "57P02", "57P03", "57P05", "25P03", "25P04", "25006", "58030"})
+UNAVAILABLE_CLASSES = frozenset({"08", "53"})
+PERMANENT = frozenset({"54011", "54023"})
+PERMANENT_CLASSES = frozenset({"0A", "0L", "0P", "25", "26", "28", "2B", "3D", "3F", "42", "58", "F0", "XX"})
+
+
+def kind_of(sqlstate: str) -> type[DatabaseError]:
+    """Return the error class that a SQLSTATE belongs to; unknown ones (a trigger's own) speak about the record."""
+    if sqlstate in CONFLICT:
+        return ConflictError
+    if sqlstate in UNAVAILABLE or sqlstate[:2] in UNAVAILABLE_CLASSES:
+        return UnavailableError
+    if sqlstate in PERMANENT or sqlstate[:2] in PERMANENT_CLASSES:
+        return PermanentError
+    return RowError
+
+
+def from_postgres(error: asyncpg.PostgresError) -> DatabaseError:
+    """Return the project's error for one that PostgreSQL sent. Its DETAIL is dropped: it may quote other rows."""
+    sqlstate = error.sqlstate or "XX000"
+    return kind_of(sqlstate)(
+        str(getattr(error, "message", None) or error).splitlines()[0],
+        sqlstate=sqlstate,
+        column=getattr(error, "column_name", None),
+        constraint=getattr(error, "constraint_name", None),
+    )
+
+
+@contextmanager
+def mapped() -> Iterator[None]:
+    """Raise the project's errors in place of asyncpg's and the network's, the cause kept."""
+    try:
+        yield
+    except IngestError:
+        raise
+    except asyncpg.PostgresError as error:
+        raise from_postgres(error) from error
+    except (asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+        # asyncpg raises these for a connection that was just lost; used wrongly by us they would show in every test.
+        raise UnavailableError(
+            f"the database connection was lost ({type(error).__name__})", sqlstate="08006"
+        ) from error
+    except TimeoutError as error:
+        raise UnavailableError("the database did not answer in time", sqlstate="08006") from error
+    except OSError as error:
+        raise UnavailableError(
+            f"the database cannot be reached: {error.strerror or error}", sqlstate="08001"
+        ) from error

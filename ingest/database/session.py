@@ -1,0 +1,92 @@
+"""A session: one connection during one unit of work.
+
+A unit of work is an `async def` that awaits nothing but the methods of its Session; it runs on the asyncio side, so a
+whole transaction costs one crossing. It never sees asyncpg.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from asyncpg import Record
+
+if TYPE_CHECKING:
+    from asyncpg.pool import PoolConnectionProxy
+
+# Pieces a COPY is sent in: large enough to cost few messages, small enough that the event loop is not held for long.
+COPY_PIECE_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A NOTICE that the server sent during a COPY; only its text."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopyResult:
+    """What a COPY did: `rows` that reached the table, and the notices on the way."""
+
+    rows: int
+    notices: tuple[Notice, ...]
+
+
+class Session:
+    """One connection, for the length of a unit of work. Errors are asyncpg's here; they are mapped at the crossing."""
+
+    def __init__(self, connection: PoolConnectionProxy) -> None:
+        self._connection = connection
+
+    @property
+    def server_major(self) -> int:
+        """The server's major version: 15 to 18."""
+        return int(self._connection.get_server_version().major)
+
+    async def execute(self, sql: str, *args: object) -> str:
+        """Run a statement (several, when there are no arguments) and return its command tag."""
+        return str(await self._connection.execute(sql, *args))
+
+    async def fetch(self, sql: str, *args: object) -> list[Record]:
+        """Run a statement and return its rows."""
+        return list(await self._connection.fetch(sql, *args))
+
+    async def value(self, sql: str, *args: object) -> Any:
+        """Run a statement and return the first column of its first row, or None."""
+        return await self._connection.fetchval(sql, *args)
+
+    async def copy(self, sql: str, data: bytes) -> CopyResult:
+        """Send `data` to a `COPY ... FROM STDIN` statement and return what became of it.
+
+        asyncpg's `copy_to_table` knows no ON_ERROR, so its private `_copy_in` is given the statement (the version is
+        pinned). Notices are collected by a listener that lives as long as the call.
+        """
+        notices: list[Notice] = []
+
+        def collect(_connection: object, message: Any) -> None:
+            notices.append(Notice(str(message.message)))
+
+        self._connection.add_log_listener(collect)
+        try:
+            tag = await self._connection._copy_in(sql, _pieces(data), None)
+        finally:
+            self._connection.remove_log_listener(collect)
+        return CopyResult(rows=int(tag.rsplit(" ", 1)[-1]), notices=tuple(notices))
+
+
+async def _pieces(data: bytes) -> AsyncIterator[memoryview]:
+    view = memoryview(data)
+    for start in range(0, len(view), COPY_PIECE_BYTES):
+        yield view[start : start + COPY_PIECE_BYTES]
+
+
+def quoted(name: str) -> str:
+    """Return `name` as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def column_list(names: Sequence[str]) -> str:
+    """Return names as a comma-separated list of SQL identifiers."""
+    return ", ".join(quoted(name) for name in names)

@@ -1,0 +1,47 @@
+"""Leases held by this worker: each is a cancel scope whose deadline every heartbeat moves.
+
+Silence cancels the chunk run by itself, so a worker that cannot reach the database stops writing before its chunk is
+given to another one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import trio
+
+from ingest.chunk import Chunk
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A chunk that is being run, and the scope that ends the run."""
+
+    chunk: Chunk
+    scope: trio.CancelScope
+
+
+class Leases:
+    """The leases of this worker. Added and removed by chunk runs, renewed or ended by the heartbeat."""
+
+    def __init__(self) -> None:
+        self._held: dict[int, Lease] = {}
+
+    def __iter__(self) -> Iterator[Lease]:
+        return iter(list(self._held.values()))
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    @contextmanager
+    def hold(self, chunk: Chunk, ttl_s: float) -> Iterator[Lease]:
+        """Run the body under the chunk's lease; it is cancelled when the lease runs out or is lost."""
+        with trio.move_on_after(ttl_s) as scope:
+            lease = Lease(chunk, scope)
+            self._held[chunk.id] = lease
+            try:
+                yield lease
+            finally:
+                del self._held[chunk.id]

@@ -1,0 +1,54 @@
+"""Loading: the ways to bring a batch into its target table, each inside one transaction with rejects and ledger line.
+
+    direct    the batch's bytes go unparsed into COPY; PostgreSQL is the validator
+    isolated  after direct has failed: every record that cannot be loaded is found alone, the others are loaded
+    staging   temporary tables of well-formed records, shared by both
+    screening malformed records (field count, encoding) and moving dates, found before PostgreSQL sees them
+    fields    one record -> its fields, by COPY's rules
+    reasons   SQLSTATE -> the reject's stable code and its sentence
+
+`load_direct` and `load_isolated` are what writers call. A batch that is not in the ledger afterwards changed nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from ingest.batch import Batch, BatchResult
+from ingest.database import Database, Session
+from ingest.loading.direct import copy_direct
+from ingest.loading.isolated import insert_isolated
+from ingest.loading.staging import write_rejects
+from ingest.queue import commit_batch
+
+__all__ = ["load_direct", "load_isolated"]
+
+# Rows and ledger line are lost together if the server crashes, so the batch need not wait for the disk: the chunk's
+# finish is a synchronous commit. Deferred constraints are checked at once, while the record can still be found.
+BEGIN = "BEGIN; SET LOCAL synchronous_commit = off; SET CONSTRAINTS ALL IMMEDIATE"
+
+
+async def load_direct(database: Database, batch: Batch) -> BatchResult:
+    """Load a batch by COPY. Raises RowError when a record is in the way; then `load_isolated` finds it.
+
+    Raises LeaseLost, AlreadyCommitted, ConflictError, UnavailableError, PermanentError; after each of them, and after
+    cancellation, the batch is wholly in (the ledger says so) or not at all.
+    """
+    return await _load(database, batch, copy_direct)
+
+
+async def load_isolated(database: Database, batch: Batch) -> BatchResult:
+    """Load every good record of a batch and write the others to the rejects. Raises as `load_direct`, but no RowError."""
+    return await _load(database, batch, insert_isolated)
+
+
+async def _load(
+    database: Database, batch: Batch, way: Callable[[Session, Batch], Awaitable[BatchResult]]
+) -> BatchResult:
+    async def unit(session: Session) -> BatchResult:
+        result = await way(session, batch)
+        await write_rejects(session, batch, result.rejects)
+        await commit_batch(session, batch, result)
+        return result
+
+    return await database.transact(unit, begin=BEGIN)

@@ -1,0 +1,52 @@
+"""One record -> its fields, by the rules of PostgreSQL's COPY in CSV format. For single records, off the hot path."""
+
+from __future__ import annotations
+
+from ingest.dialect import Dialect
+
+
+def fields(record: bytes, dialect: Dialect) -> list[bytes | None]:
+    """Return the fields of a well-formed record (quotes balanced, no line end after it); None stands for NULL.
+
+    A quote opens and closes wherever it stands, a doubled one inside quotes is a quote, and only an unquoted text can
+    be NULL: what `CopyReadAttributesCSV` of PostgreSQL does.
+    """
+    delimiter, quote = dialect.delimiter.encode(), dialect.quote.encode()
+    if quote not in record:
+        return [None if text == dialect.null.encode() else text for text in record.split(delimiter)]
+    found: list[bytes | None] = []
+    for piece in _split_outside_quotes(record, delimiter, quote):
+        if quote in piece:
+            found.append(_unquoted(piece, quote))
+        else:
+            found.append(None if piece == dialect.null.encode() else piece)
+    return found
+
+
+def _split_outside_quotes(record: bytes, delimiter: bytes, quote: bytes) -> list[bytes]:
+    pieces = [b""]
+    # Every second stretch between quotes lies inside them; a doubled quote is an empty stretch outside.
+    for position, stretch in enumerate(record.split(quote)):
+        if position:
+            pieces[-1] += quote
+        if position % 2:
+            pieces[-1] += stretch
+        else:
+            first, *rest = stretch.split(delimiter)
+            pieces[-1] += first
+            pieces.extend(rest)
+    return pieces
+
+
+def _unquoted(piece: bytes, quote: bytes) -> bytes:
+    """Return the text of a piece that holds quotes: `"a""b"` is `a"b`."""
+    text, inside = b"", False
+    stretches = piece.split(quote)
+    for position, stretch in enumerate(stretches):
+        if position:
+            inside = not inside
+            # An empty stretch outside, with a quote on either side, was a doubled quote.
+            if not inside and stretch == b"" and position + 1 < len(stretches):
+                text += quote
+        text += stretch
+    return text

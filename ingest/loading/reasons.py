@@ -1,0 +1,60 @@
+"""SQLSTATE -> the reject's stable code and a sentence for a person. The table is part of the API (README, Rejects)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+CODES = {
+    "22P02": "E_TYPE",
+    "22007": "E_TYPE",
+    "22003": "E_OUT_OF_RANGE",
+    "22008": "E_OUT_OF_RANGE",
+    "22001": "E_TOO_LONG",
+    "22026": "E_TOO_LONG",
+    "22021": "E_ENCODING",
+    "22P05": "E_JSON_NUL",
+    "23502": "E_NOT_NULL",
+    "23503": "E_FOREIGN_KEY",
+    "23505": "E_DUP_KEY",
+    "23514": "E_CHECK",
+    "23P01": "E_EXCLUSION",
+    "44000": "E_CHECK",
+    "54000": "E_TOO_LARGE",
+    "P0001": "E_TRIGGER",
+}
+BY_CLASS = {"22": "E_TYPE", "23": "E_CONSTRAINT", "54": "E_TOO_LARGE"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """Why one staged record was refused: what PostgreSQL said, and about which columns."""
+
+    ordinal: int
+    sqlstate: str | None
+    message: str
+    columns: str | None = None
+    constraint: str | None = None
+    rule: str | None = None
+
+    @property
+    def code(self) -> str:
+        """The stable code."""
+        if self.sqlstate is None:
+            return "E_DATE_SPECIAL"
+        return CODES.get(self.sqlstate, BY_CLASS.get(self.sqlstate[:2], "E_TRIGGER"))
+
+    def sentence(self) -> str:
+        """What to tell a person; the value is shown beside it, so it is not repeated where PostgreSQL leaves it out."""
+        columns = self.columns or "the record"
+        match self.code:
+            case "E_NOT_NULL":
+                return f"{columns} is empty, but must have a value"
+            case "E_DUP_KEY":
+                return f"a row with the same {columns} exists already ({self.constraint})"
+            case "E_EXCLUSION":
+                return f"{columns} conflicts with a row that exists already ({self.constraint})"
+            case "E_FOREIGN_KEY":
+                return f"{columns} refers to a row that does not exist ({self.constraint}: {self.rule})"
+            case "E_CHECK" if self.rule:
+                return f"{columns} breaks the rule {self.constraint}: {self.rule}"
+        return self.message

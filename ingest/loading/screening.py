@@ -1,0 +1,104 @@
+"""What is found before PostgreSQL sees the bytes: malformed records, and words that mean another date on a retry."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from ingest.batch import Batch
+from ingest.dialect import Dialect
+from ingest.loading.fields import fields
+from ingest.reject import MAX_RAW_BYTES, MAX_VALUE_CHARS, Reject
+from ingest.splitter import Records, records
+
+# A line `\.` ends a COPY silently before PostgreSQL 18, even inside quotes.
+COPY_END = re.compile(rb"^\\\.\r?$", re.MULTILINE)
+MOVING_WORDS = (b"now", b"today", b"tomorrow", b"yesterday")
+MOVING_DATE = re.compile(rb"\b(?:now|today|tomorrow|yesterday)\b", re.IGNORECASE)
+
+
+def records_of(batch: Batch) -> Records:
+    """Return where the batch's records are."""
+    spec = batch.chunk.spec
+    return records(batch.data, spec.dialect, batch.range.first_line, len(spec.columns) == 1)
+
+
+def may_copy(batch: Batch) -> bool:
+    """Tell whether the batch's bytes can go to COPY as they are."""
+    return not (batch.range.blank_lines or has_copy_end(batch.data) or has_moving_dates(batch))
+
+
+def has_copy_end(data: bytes) -> bool:
+    """Tell whether a line of `data` is `\\.`; the search for the two bytes is free where there is no backslash."""
+    return b"\\." in data and COPY_END.search(data) is not None
+
+
+def has_moving_dates(batch: Batch) -> bool:
+    """Tell whether a date or time column holds `now`, `today`, `tomorrow` or `yesterday`."""
+    spec = batch.chunk.spec
+    dates = [i for i, column in enumerate(spec.columns) if column.type.startswith(("date", "time"))]
+    if not dates:
+        return False
+    lowered = batch.data.lower()
+    if not any(word in lowered for word in MOVING_WORDS):
+        return False
+    return any(_moves(values, dates) for values in _suspects(batch))
+
+
+def _suspects(batch: Batch) -> Iterator[list[bytes | None]]:
+    """Yield the fields of the records that hold one of the words anywhere."""
+    where = records_of(batch)
+    for start, end in zip(where.start, where.end, strict=True):
+        record = batch.data[start:end]
+        if MOVING_DATE.search(record):
+            yield fields(record, batch.chunk.spec.dialect)
+
+
+def _moves(values: list[bytes | None], dates: list[int]) -> bool:
+    return any(i < len(values) and MOVING_DATE.search(values[i] or b"") for i in dates)
+
+
+def malformed(record: bytes, field_count: int, expected: int, dialect: Dialect) -> tuple[str, str] | None:
+    """Return the code and sentence for a record that no table could take, or None when it is well-formed."""
+    if field_count != expected:
+        fewer = "fewer" if field_count < expected else "more"
+        return "E_COLUMNS", f"the record has {field_count} fields, {fewer} than the {expected} columns of the header"
+    if b"\x00" in record:
+        return "E_NUL", "the record holds a NUL byte, which PostgreSQL cannot store as text"
+    try:
+        record.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return "E_UTF8", f"byte {error.start + 1} of the record (0x{record[error.start]:02x}) is not valid UTF-8"
+    if b"\r" in record and b"\r" in b"".join(record.split(dialect.quote.encode())[::2]):
+        return "E_LINE_END", "the record holds a carriage return outside quotes"
+    return None
+
+
+def reject_of(
+    batch: Batch, *, line: int, start: int, record: bytes, code: str, message: str,
+    column: str | None = None, sqlstate: str | None = None,
+) -> Reject:  # fmt: skip
+    """Build the reject for a record that begins at byte `start` of the batch and line `line` of the file."""
+    value = _value_of(record, column, batch) if column else None
+    return Reject(
+        line=line,
+        byte_offset=batch.chunk.cut.file_offset + batch.range.start + start,
+        column=column,
+        value=value[:MAX_VALUE_CHARS] if value else value,
+        code=code,
+        sqlstate=sqlstate,
+        message=message[:MAX_VALUE_CHARS],
+        raw=record[:MAX_RAW_BYTES],
+        truncated=len(record) > MAX_RAW_BYTES or len(value or "") > MAX_VALUE_CHARS,
+    )
+
+
+def _value_of(record: bytes, column: str, batch: Batch) -> str | None:
+    """Return the record's value for one column; for several (`a, b`) their values in the same order."""
+    spec = batch.chunk.spec
+    by_name = dict(zip((c.name for c in spec.columns), fields(record, spec.dialect), strict=False))
+    names = [column] if column in by_name else column.split(", ")
+    found = [by_name.get(name) for name in names]
+    if all(value is None for value in found):
+        return None
+    return ", ".join((value or b"").decode("utf-8", "backslashreplace") for value in found)

@@ -1,0 +1,202 @@
+"""`ingest load`: load local files in this process, without a server, by the same chunks, batches and ledger.
+
+Every file's job has a queue of its own, named after the file, so no other worker takes it, and the same command given
+again after a crash finds the unfinished job and goes on with it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import platform
+import sys
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+from uuid import UUID
+
+import structlog
+import trio
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.table import Table
+
+from ingest import worker
+from ingest.database import Database, migrate_database, open_database
+from ingest.datasets import Datasets
+from ingest.dialect import Dialect
+from ingest.errors import FileError, IngestError, StorageError
+from ingest.heartbeat import Pulse
+from ingest.job import FINAL, JobState, JobView
+from ingest.jobs import Jobs
+from ingest.receiving import Receiving, UploadOptions
+from ingest.service import create_work
+from ingest.settings import Settings
+from ingest.statements import statement
+from ingest.storage import Storage, open_storage
+
+log = structlog.get_logger(__name__)
+
+LOOK_S = 0.1
+BLOCK_BYTES = 1024 * 1024
+PRIORITY = 5
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What became of one file: its job, or why there is none."""
+
+    filename: str
+    job: JobView | None
+    error: IngestError | None
+
+
+async def load_files(
+    settings: Settings, dsn: str, paths: Sequence[Path | None], dataset: str, dialect: Dialect, *, quiet: bool
+) -> list[Result]:
+    """Load files one after the other (None stands for standard input) and return what became of each.
+
+    A file that cannot be loaded does not stop the others. Raises DatabaseError when the database is not there.
+    Cancelled, the job stays where it is; the same call goes on with it.
+    """
+    results = []
+    async with open_database(dsn, pool_size=settings.pool_size, name="ingest load") as database:
+        await migrate_database(database)
+        loader = Loader(settings, database, open_storage(settings), dataset, dialect)
+        for path in paths:
+            with _progress(quiet) as progress:
+                results.append(await _load(loader, path, progress))
+    return results
+
+
+async def _load(loader: Loader, path: Path | None, progress: Progress) -> Result:
+    name = path.name if path else "stdin"
+    try:
+        return Result(filename=name, job=await loader.load(path, progress), error=None)
+    except (FileError, IngestError) as error:
+        return Result(filename=name, job=None, error=error)
+
+
+class Loader:
+    """Loads files into one dataset."""
+
+    def __init__(self, settings: Settings, database: Database, storage: Storage, dataset: str, dialect: Dialect) -> None:
+        self._settings = settings
+        self._database = database
+        self._storage = storage
+        self._dataset = dataset
+        self._dialect = dialect
+        self._jobs = Jobs(database)
+        self._receiving = Receiving(settings, storage, self._jobs, Datasets(database, settings.allowed_schemas))
+
+    async def load(self, path: Path | None, progress: Progress) -> JobView:
+        """Load one file and return its job when it has ended."""
+        if path is None:
+            queue = f"load {platform.node()} stdin {datetime.now().isoformat()}"
+            view = await self._receive_stdin(queue)
+        else:
+            queue = self._queue_of(path)
+            view = await self._unfinished(queue) or await self._scan(path, queue, progress)
+        return view if view.status in FINAL else await self._work(view.id, queue, progress)
+
+    def _queue_of(self, path: Path) -> str:
+        """Return the queue of a file's job: the same for the same unchanged file, dataset and dialect."""
+        try:
+            status = path.stat()
+        except OSError as error:
+            raise StorageError(f"{path} cannot be read: {error.strerror}", code="E_SOURCE_MISSING") from error
+        identity = [str(path.resolve()), status.st_size, status.st_mtime_ns, self._dataset, self._dialect.to_json()]
+        return f"load {platform.node()} {hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:32]}"
+
+    def _options(self, filename: str, bytes_total: int | None) -> UploadOptions:
+        return UploadOptions(
+            dataset=self._dataset, filename=filename, dialect=self._dialect, priority=PRIORITY, bytes_total=bytes_total
+        )
+
+    async def _unfinished(self, queue: str) -> JobView | None:
+        rows = await self._database.fetch(statement("unfinished_job_of_queue"), queue)
+        return await self._jobs.get(rows[0]["id"]) if rows else None
+
+    async def _scan(self, path: Path, queue: str, progress: Progress) -> JobView:
+        size = path.stat().st_size
+        task = progress.add_task(f"reading {path.name}", total=size)
+        return await self._receiving.scan_file(
+            path, self._options(path.name, size), queue=queue, on_progress=lambda done: progress.update(task, completed=done)
+        )
+
+    async def _receive_stdin(self, queue: str) -> JobView:
+        async with self._receiving.upload(self._options("stdin", None), queue=queue) as upload:
+            while data := await trio.to_thread.run_sync(sys.stdin.buffer.read, BLOCK_BYTES, abandon_on_cancel=True):
+                await upload.feed(data)
+            return await upload.finish()
+
+    async def _work(self, job_id: UUID, queue: str, progress: Progress) -> JobView:
+        """Run a worker on the job's queue until the job has ended."""
+        stop = trio.Event()
+        work = create_work(self._settings, self._database, self._storage, stop, queue)
+        task = progress.add_task("loading", total=None)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(worker.run, work, Pulse())
+            view = await self._watch(job_id, lambda job: _show(progress, task, job))
+            stop.set()
+        return view
+
+    async def _watch(self, job_id: UUID, on_change: Callable[[JobView], None]) -> JobView:
+        while True:
+            view = await self._jobs.get(job_id)
+            if view is None:
+                raise StorageError("the job was deleted while it was loaded", code="E_NOT_FOUND")
+            on_change(view)
+            if view.status in FINAL:
+                return view
+            await trio.sleep(LOOK_S)
+
+
+def _progress(quiet: bool) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=Console(stderr=True), transient=True, disable=quiet or not sys.stderr.isatty())
+
+
+def _show(progress: Progress, task: object, view: JobView) -> None:
+    progress.update(task, total=view.bytes_total, completed=view.bytes_processed or 0)  # type: ignore[arg-type]
+
+
+def show(results: Sequence[Result], *, as_json: bool) -> None:
+    """Print a summary for people, or the jobs as JSON for scripts."""
+    if as_json:
+        print(json.dumps([_as_json(result) for result in results], indent=2, default=str))
+        return
+    table = Table("file", "status", "rows", "rejected", "seconds", "rows/s", "job")
+    for result in results:
+        table.add_row(*_row(result))
+    Console().print(table)
+    for result in results:
+        reason = result.error.detail if result.error else ((result.job and result.job.error) or {}).get("message")
+        if reason:
+            print(f"{result.filename}: {reason}", file=sys.stderr)
+
+
+def _row(result: Result) -> tuple[str, ...]:
+    job = result.job
+    if job is None:
+        return result.filename, "refused", "", "", "", "", ""
+    seconds = (job.completed_at - job.started_at).total_seconds() if job.completed_at and job.started_at else 0.0
+    return (
+        result.filename, str(job.status), f"{job.processed_rows:,}", f"{job.failed_rows:,}",
+        f"{seconds:.1f}", f"{job.rows_per_second or 0:,.0f}", str(job.id),
+    )  # fmt: skip
+
+
+def _as_json(result: Result) -> dict[str, object]:
+    if result.job is None:
+        error = result.error
+        return {"filename": result.filename, "status": "refused", "error": error and {"code": error.code, "message": error.detail}}
+    return dataclasses.asdict(result.job)
+
+
+def exit_code(results: Sequence[Result]) -> int:
+    """Return 1 when a file failed, 3 when records were rejected, else 0."""
+    if any(result.job is None or result.job.status is not JobState.COMPLETED for result in results):
+        return 1
+    return 3 if any(result.job and result.job.failed_rows for result in results) else 0

@@ -1,0 +1,37 @@
+"""The reader of one chunk: reads its batches from storage in file order and hands them to the writers.
+
+It skips what the ledger has, so a chunk that is tried again is read only where it has gaps, and it ends at a batch
+boundary when the worker drains.
+"""
+
+from __future__ import annotations
+
+import trio
+
+from ingest.accounts import Account
+from ingest.batch import Batch
+from ingest.chunk import Chunk
+from ingest.order import Order
+from ingest.work import Work
+
+
+async def run(
+    chunk: Chunk, work: Work, send: trio.MemorySendChannel[Batch], account: Account, order: Order
+) -> bool:
+    """Send every batch that is not in the ledger yet; True when the end of the chunk was reached, False on a drain.
+
+    Raises StorageError and SourceChanged. Cancelled, the batch in hand is dropped: it is not in the ledger.
+    """
+    with send:
+        committed = await work.queue.committed_starts(chunk)
+        async with work.storage.open(chunk.cut.object_key) as source:
+            for stretch in chunk.ranges():
+                if work.stop.is_set():
+                    return False
+                if stretch.start in committed:
+                    continue
+                data = await source.read(chunk.cut.object_offset + stretch.start, stretch.end - stretch.start)
+                account.read()
+                order.add(stretch.start)
+                await send.send(Batch(chunk=chunk, range=stretch, data=data))
+    return True

@@ -1,0 +1,123 @@
+"""Receiving: the bytes of a file become the chunks of a job, while they arrive.
+
+The header is read first and checked against the dataset; only then does the job exist. Nothing can be claimed before
+`finish`. A file that ends in any other way leaves neither objects nor chunks behind, only a failed job that says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+from uuid import UUID
+
+import trio
+
+from ingest.cutter import LocalFileSink, ObjectSink, Sink
+from ingest.datasets import Dataset
+from ingest.errors import IngestError, RequestError
+from ingest.job import JobView
+from ingest.objects import Source
+from ingest.settings import Settings
+from ingest.storage import Storage
+from ingest.upload import BLOCK_BYTES, JobRows, Target, Upload, UploadOptions, too_large
+
+__all__ = ["Receiving", "ReceivingStatistics", "Upload", "UploadOptions"]
+
+# Blocks that are worked on at once, of all uploads together; hashing and cutting keep a processor busy each.
+THREADS = 8
+
+DEFAULT_QUEUE = "default"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceivingStatistics:
+    """Files that are being received, and bytes received since the start."""
+
+    uploads: int
+    bytes_received: int
+
+
+class DatasetSource(Protocol):
+    """The part of `ingest.datasets` that receiving asks."""
+
+    async def find(self, name: str) -> Dataset: ...
+
+
+class Receiving:
+    """Takes files in. `statistics()` says how many at the moment."""
+
+    def __init__(self, settings: Settings, storage: Storage, jobs: JobRows, datasets: DatasetSource) -> None:
+        self._settings = settings
+        self._storage = storage
+        self._jobs = jobs
+        self._datasets = datasets
+        self._limiter = trio.CapacityLimiter(THREADS)
+        self._uploads: set[Upload] = set()
+        self._ended_bytes = 0
+
+    @asynccontextmanager
+    async def upload(self, options: UploadOptions, *, queue: str = DEFAULT_QUEUE) -> AsyncIterator[Upload]:
+        """Receive a file whose bytes come one after the other, and store its chunks as objects.
+
+        Left without `finish`, by error or cancellation, it removes what was stored and fails the job, in bounded time.
+        Raises RequestError (E_DATASET_UNKNOWN, E_TOO_LARGE) before it takes a byte.
+        """
+        limit = self._settings.max_upload_bytes
+        if options.bytes_total is not None and options.bytes_total > limit:
+            raise too_large(limit)
+        async with self._receive(options, queue, partial(ObjectSink, self._storage), limit) as upload:
+            yield upload
+
+    async def scan_file(
+        self,
+        path: Path,
+        options: UploadOptions,
+        *,
+        queue: str,
+        on_progress: Callable[[int], None] = lambda bytes_scanned: None,
+    ) -> JobView:
+        """Make a job of a local file without copying it: its chunks refer to the file, which must not change.
+
+        `on_progress` is told the bytes scanned so far. Cancellation fails the job. Raises SourceChanged when the file
+        changes meanwhile, else what `Upload.feed` and `Upload.finish` raise.
+        """
+        source = await trio.to_thread.run_sync(Source.of_file, path, limiter=self._limiter)
+        sink = LocalFileSink(source)
+        async with (
+            self._storage.open(source.key()) as reader,
+            self._receive(options, queue, lambda job_id: sink, None) as upload,
+        ):
+            size = source.size_bytes or 0
+            for offset in range(0, size, BLOCK_BYTES):
+                await upload.feed(await reader.read(offset, min(BLOCK_BYTES, size - offset)))
+                on_progress(upload.bytes_received)
+            return await upload.finish()
+
+    def statistics(self) -> ReceivingStatistics:
+        """Return what is being received now, and how much was since the start."""
+        open_bytes = sum(upload.bytes_received for upload in self._uploads)
+        return ReceivingStatistics(uploads=len(self._uploads), bytes_received=self._ended_bytes + open_bytes)
+
+    @asynccontextmanager
+    async def _receive(
+        self, options: UploadOptions, queue: str, sink: Callable[[UUID], Sink], limit_bytes: int | None
+    ) -> AsyncIterator[Upload]:
+        dataset = await self._datasets.find(options.dataset)
+        target = Target(dataset=dataset, queue=queue, sink=sink, limit_bytes=limit_bytes)
+        upload = Upload(
+            options, target, settings=self._settings, storage=self._storage, jobs=self._jobs, limiter=self._limiter
+        )
+        self._uploads.add(upload)
+        try:
+            yield upload
+        except IngestError as error:
+            await upload.abandon(error)
+            raise
+        finally:
+            await upload.abandon(RequestError("the upload ended before the file did", code="E_UPLOAD_INCOMPLETE"))
+            self._uploads.discard(upload)
+            self._ended_bytes += upload.bytes_received

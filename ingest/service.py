@@ -1,0 +1,212 @@
+"""The service: everything is put together here, and taken apart again in the right order.
+
+    database loop and pool > HTTP, signals > worker
+
+The worker drains first and HTTP stops last, so that health can report the drain. The first SIGTERM or SIGINT asks the
+worker to drain: no more claims, readers stop at a batch boundary, writers finish. The second one, or the end of the
+grace, cancels what is left; its transactions roll back and its chunks are handed back. A process that cannot even do
+that is ended by a watchdog thread.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+
+import structlog
+import trio
+from uuid_utils.compat import uuid7
+
+from ingest import __version__, worker
+from ingest.database import Database, migrate_database, open_database
+from ingest.datasets import Datasets
+from ingest.errors import UnavailableError
+from ingest.heartbeat import Pulse
+from ingest.jobs import Jobs
+from ingest.queue import Queue
+from ingest.receiving import Receiving
+from ingest.settings import Settings
+from ingest.storage import Storage, open_storage
+from ingest.web.app import create_app
+from ingest.web.edge import serve_http
+from ingest.web.health import BatchesInFlight, QueueStatistics, ServiceStatistics, WorkerStatistics
+from ingest.work import Work
+
+log = structlog.get_logger(__name__)
+
+# After the grace: time for cancelled work to roll back and say goodbye, before the watchdog ends the process.
+HARD_STOP_S = 10.0
+# Uploads and answers under way when the worker has drained may go on for this long, within the grace.
+HTTP_GRACE_S = 5.0
+# While the database is still away at the start: how often it is tried again.
+RETRY_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Roles:
+    """Which halves of the service this process runs."""
+
+    api: bool
+    worker: bool
+
+    def __str__(self) -> str:
+        return "serve" if self.api and self.worker else "api" if self.api else "worker"
+
+
+async def serve(settings: Settings, dsn: str, roles: Roles, announce: Callable[[str], None]) -> None:
+    """Run the service until it is told to stop; `announce` gets the ready line.
+
+    Raises SettingsError, DatabaseError when it cannot start.
+    """
+    stop = trio.Event()
+    async with _connected(settings, dsn, f"ingest {roles}") as database:
+        for name in await migrate_database(database):
+            log.info("migration_applied", migration=name)
+        storage = open_storage(settings)
+        work = create_work(settings, database, storage, stop) if roles.worker else None
+        service = Service(settings, roles, database, storage, work)
+        http_stop = trio.Event()
+        async with trio.open_nursery() as outer:
+            app = create_app(
+                settings=settings,
+                receiving=Receiving(settings, storage, Jobs(database), Datasets(database, settings.allowed_schemas)),
+                jobs=Jobs(database),
+                datasets=Datasets(database, settings.allowed_schemas),
+                health=service,
+                draining=stop,
+            )
+            address = await outer.start(
+                partial(
+                    serve_http, app, host=settings.host, port=settings.port, shutdown=http_stop, grace_s=HTTP_GRACE_S
+                )
+            )
+            async with trio.open_nursery() as inner:
+                signals = await outer.start(_watch_signals, stop, inner.cancel_scope, settings.shutdown_grace_s)
+                service.started = True
+                announce(f"ingest is ready on {address.url}")
+                inner.start_soon(service.work_until_stopped, stop)
+            http_stop.set()
+            signals.cancel(reason="drained")
+    log.info("stopped")
+
+
+class Service:
+    """What the process knows of itself; the health endpoint's source."""
+
+    def __init__(
+        self, settings: Settings, roles: Roles, database: Database, storage: Storage, work: Work | None
+    ) -> None:
+        self.started = False
+        self._settings = settings
+        self._roles = roles
+        self._database = database
+        self._storage = storage
+        self._work = work
+        self._pulse = Pulse()
+        self._began = trio.current_time()
+        self._queue = Queue(database, uuid7())
+
+    async def work_until_stopped(self, stop: trio.Event) -> None:
+        """Run the worker, or in a process without one wait for the stop."""
+        if self._work is None:
+            await stop.wait()
+        else:
+            await worker.run(self._work, self._pulse)
+
+    def statistics(self) -> ServiceStatistics:
+        """Return what is known without asking anybody."""
+        pool = self._database.statistics()
+        return ServiceStatistics(
+            version=__version__,
+            role=str(self._roles),
+            started=self.started,
+            uptime_s=trio.current_time() - self._began,
+            pool={"open": pool.open, "idle": pool.idle, "limit": pool.limit},
+            storage=_as_dict(self._storage.statistics()),
+            worker=self._worker_statistics(self._work) if self._work else None,
+        )
+
+    def _worker_statistics(self, work: Work) -> WorkerStatistics:
+        in_flight = work.accounts.statistics()
+        return WorkerStatistics(
+            id=str(work.queue.worker_id),
+            heartbeat_age_s=round(self._pulse.age_s, 1),
+            chunks=in_flight.chunks,
+            batches_in_flight=BatchesInFlight(queued=in_flight.queued, writing=in_flight.writing),
+            last_batch_s=in_flight.last_batch_s,
+        )
+
+    async def queue(self) -> QueueStatistics:
+        """Ask the database how much work there is."""
+        depth = await self._queue.depth()
+        return QueueStatistics(pending=depth.pending, processing=depth.processing, oldest_age_s=depth.oldest_age_s)
+
+
+def create_work(settings: Settings, database: Database, storage: Storage, stop: trio.Event, queue: str = "default") -> Work:
+    """Return the shared state of a new worker, under an id that no process had before."""
+    return Work(
+        settings=settings,
+        database=database,
+        queue=Queue(database, uuid7(), queue),
+        storage=storage,
+        stop=stop,
+        slots=trio.CapacityLimiter(settings.writer_count),
+    )
+
+
+@asynccontextmanager
+async def _connected(settings: Settings, dsn: str, name: str) -> AsyncIterator[Database]:
+    """Open the database; one that is starting or away is waited for, at most `database_wait_s`."""
+    await _await_database(settings, dsn, name)
+    async with open_database(dsn, pool_size=settings.pool_size, name=name) as database:
+        yield database
+
+
+async def _await_database(settings: Settings, dsn: str, name: str) -> None:
+    deadline = trio.current_time() + settings.database_wait_s
+    while True:
+        try:
+            async with open_database(dsn, pool_size=1, name=name) as database:
+                await database.value("SELECT 1")
+                return
+        except UnavailableError as error:
+            if trio.current_time() + RETRY_S > deadline:
+                raise
+            log.warning("database_unavailable", detail=error.detail, sqlstate=error.sqlstate)
+        await trio.sleep(RETRY_S)
+
+
+async def _watch_signals(
+    stop: trio.Event,
+    work: trio.CancelScope,
+    grace_s: float,
+    *,
+    task_status: trio.TaskStatus[trio.CancelScope] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Turn the first SIGTERM or SIGINT into a drain with a deadline, and the second into a cancellation."""
+    with trio.CancelScope() as scope, trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        task_status.started(scope)
+        async for number in signals:
+            log.info("signal", signal=signal.Signals(number).name, draining=stop.is_set())
+            if stop.is_set():
+                work.cancel(reason="second signal")
+                continue
+            stop.set()
+            work.deadline = trio.current_time() + grace_s
+            _start_watchdog(grace_s + HTTP_GRACE_S + HARD_STOP_S)
+
+
+def _start_watchdog(after_s: float) -> None:
+    """End the process when it is still there after the grace, whatever it hangs in."""
+    watchdog = threading.Timer(after_s, os._exit, (70,))
+    watchdog.daemon = True
+    watchdog.start()
+
+
+def _as_dict(statistics: object) -> dict[str, object]:
+    return {name: getattr(statistics, name) for name in statistics.__dataclass_fields__}  # type: ignore[attr-defined]

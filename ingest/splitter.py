@@ -1,0 +1,222 @@
+"""Cuts a stream of CSV into batches at record boundaries, without parsing it. Pure: bytes in, numbers out.
+
+A newline ends a record when an even number of quotes lies before it: the rule PostgreSQL's COPY reads CSV by, for any
+dialect whose quotes are doubled inside quotes. What comes out does not depend on how the stream was cut into blocks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ingest.bits import CR, BitSet, Edge, Marks, Octets, Offsets, find, mark
+from ingest.dialect import Dialect
+from ingest.errors import FileError
+
+Block = bytes | bytearray | memoryview
+
+# Bytes looked at in one go: small enough for the temporary arrays to stay in the processor's cache.
+PIECE_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class BatchCut:
+    """A finished batch: its `end` as an offset in the stream, and its records, physical lines and blank lines."""
+
+    end: int
+    records: int
+    lines: int
+    blank_lines: int
+
+
+@dataclass(slots=True)
+class _Open:
+    """The batch that is still being counted; it began at stream offset `start`."""
+
+    start: int = 0
+    records: int = 0
+    lines: int = 0
+    blank_lines: int = 0
+
+    def add(self, marks: Marks, begin: int, end: int) -> None:
+        """Count what lies in [begin, end) of a piece."""
+        records = marks.records.before(end) - marks.records.before(begin)
+        self.records += records
+        self.lines += marks.newlines.before(end) - marks.newlines.before(begin)
+        self.blank_lines += marks.ends.before(end) - marks.ends.before(begin) - records
+
+    def cut(self, end: int) -> BatchCut:
+        return BatchCut(end, self.records, self.lines, self.blank_lines)
+
+
+class Splitter:
+    """Cuts the stream that follows the header record, in blocks of any size, into batches.
+
+    A batch ends with the record that brings it to `batch_records` records or `batch_bytes` bytes. `first_line` is the
+    physical line of the first byte in the file, from 1. Offsets count from the first byte fed.
+    """
+
+    def __init__(
+        self,
+        dialect: Dialect,
+        *,
+        first_line: int,
+        single_column: bool,
+        batch_records: int,
+        batch_bytes: int,
+        max_record_bytes: int,
+    ) -> None:
+        self._quote = ord(dialect.quote)
+        self._single_column = single_column
+        self._batch_records = batch_records
+        self._batch_bytes = batch_bytes
+        self._max_record_bytes = max_record_bytes
+        self._edge = Edge()
+        self._offset = 0  # all before it has been looked at
+        self._line = first_line  # of the byte at _offset
+        self._record_start = 0  # of the record that is still open
+        self._record_line = first_line
+        self._quote_line = first_line  # where the open quote began; only meaningful while one is open
+        self._open = _Open()
+
+    def feed(self, block: Block) -> list[BatchCut]:
+        """Take the next bytes of the stream and return the batches they complete.
+
+        Raises FileError (E_RECORD_TOO_LARGE) as soon as a record is longer than `max_record_bytes`.
+        """
+        data = np.frombuffer(block, np.uint8)
+        cuts: list[BatchCut] = []
+        for start in range(0, data.size, PIECE_BYTES):
+            cuts += self._piece(data[start : start + PIECE_BYTES])
+        return cuts
+
+    def finish(self) -> list[BatchCut]:
+        """Return the last batch, if there is one; its last record may lack the line end.
+
+        Raises FileError (E_QUOTE_OPEN) when the stream ends inside quotes.
+        """
+        if self._edge.odd:
+            raise FileError(
+                f"the quote that opens on line {self._quote_line} is never closed",
+                code="E_QUOTE_OPEN",
+                line=self._quote_line,
+            )
+        if self._offset > self._record_start:
+            self._open.records += 1
+            self._open.lines += 1
+        return [self._open.cut(self._offset)] if self._offset > self._open.start else []
+
+    def _piece(self, data: Octets) -> list[BatchCut]:
+        marks = mark(data, self._quote, self._edge, single_column=self._single_column)
+        self._check_sizes(marks, data.size)
+        cuts = self._cut(marks, data.size)
+        self._step_over(marks, data)
+        return cuts
+
+    def _cut(self, marks: Marks, length: int) -> list[BatchCut]:
+        cuts, begin = [], 0
+        while (end := self._next_cut(marks, begin)) is not None:
+            self._open.add(marks, begin, end)
+            cuts.append(self._open.cut(self._offset + end))
+            self._open = _Open(start=self._offset + end)
+            begin = end
+        self._open.add(marks, begin, length)
+        return cuts
+
+    def _next_cut(self, marks: Marks, begin: int) -> int | None:
+        """Return where the open batch, counted up to `begin`, reaches one of its limits in this piece."""
+        full = self._open.start + self._batch_bytes - 1 - self._offset
+        by_bytes = marks.ends.first_from(max(full, begin))
+        by_records = marks.records.nth(marks.records.before(begin) + self._batch_records - self._open.records - 1)
+        found = [position for position in (by_bytes, by_records) if position is not None]
+        return min(found) + 1 if found else None
+
+    def _step_over(self, marks: Marks, data: Octets) -> None:
+        """Remember what the bytes after this piece need to know of it."""
+        end = data.size
+        if (last := marks.ends.last()) is not None:
+            self._record_start = self._offset + last + 1
+            self._record_line = self._line + marks.newlines.before(last + 1)
+        self._quote_line = self._open_quote_line(marks, self._record_start, end)
+        started = self._offset + end - self._record_start
+        self._edge = Edge(
+            odd=marks.odd_before(end),
+            closed=marks.closed_before(end),
+            at_start=started == 0,
+            after_cr=started == 1 and int(data[-1]) == CR,
+        )
+        self._offset += end
+        self._line += marks.newlines.total
+
+    def _open_quote_line(self, marks: Marks, record_start: int, end: int) -> int:
+        """Return the line of the last quoted stretch of the record at `record_start` that begins before `end`."""
+        opening = marks.opening_between(max(record_start - self._offset, 0), end)
+        return self._quote_line if opening is None else self._line + marks.newlines.before(opening)
+
+    def _check_sizes(self, marks: Marks, length: int) -> None:
+        """Raise FileError when a record passes the limit in this piece; none had passed it before."""
+        bounds = self._record_bounds(marks, length)
+        too_long = np.flatnonzero(np.diff(bounds) > self._max_record_bytes)
+        if too_long.size:
+            raise self._too_large(marks, int(bounds[too_long[0]]))
+
+    def _record_bounds(self, marks: Marks, length: int) -> Offsets:
+        """Return where the piece's records begin, and its end; only the first two when no other can be too long."""
+        start = [self._record_start - self._offset]
+        if length > self._max_record_bytes:
+            return np.concatenate((start, marks.ends.positions() + 1, [length]))
+        first = marks.ends.nth(0)
+        return np.array([*start, *([] if first is None else [first + 1]), length], np.int64)
+
+    def _too_large(self, marks: Marks, start: int) -> FileError:
+        # What is said is what holds at the byte that passes the limit, wherever the blocks were cut.
+        limit = start + self._max_record_bytes
+        line = self._record_line if start <= 0 else self._line + marks.newlines.before(start)
+        detail = f"the record on line {line} is longer than {self._max_record_bytes} bytes (MAX_RECORD_BYTES)"
+        if marks.odd_before(limit):
+            line = self._open_quote_line(marks, start + self._offset, limit)
+            detail += f"; the quote that opens on line {line} is not closed"
+        return FileError(detail, code="E_RECORD_TOO_LARGE", line=line)
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """The records of a stretch of a file as parallel arrays: bytes [start, end) without the line end, first physical
+    line, and fields (delimiters outside quotes + 1). Blank lines are left out."""
+
+    start: Offsets
+    end: Offsets
+    line: Offsets
+    fields: Offsets
+
+
+def records(data: Block, dialect: Dialect, first_line: int, single_column: bool) -> Records:
+    """Find every record of a batch, whose first byte is on physical line `first_line`."""
+    octets = np.frombuffer(data, np.uint8)
+    marks = mark(octets, ord(dialect.quote), Edge(), single_column=single_column)
+    start, end = _without_line_ends(octets, marks.ends.positions())
+    if not single_column:
+        start, end = start[end > start], end[end > start]
+    delimiters = BitSet(find(octets, ord(dialect.delimiter)) & ~marks.odd)
+    return Records(
+        start=start,
+        end=end,
+        line=first_line + marks.newlines.before_each(start),
+        fields=delimiters.before_each(end) - delimiters.before_each(start) + 1,
+    )
+
+
+def _without_line_ends(octets: Octets, newlines: Offsets) -> tuple[Offsets, Offsets]:
+    start = np.concatenate(([0], newlines + 1))
+    cr = (newlines > start[:-1]) & (octets[newlines - 1] == CR)
+    end = newlines - cr
+    if start[-1] == octets.size:
+        return start[:-1], end
+    return start, np.append(end, octets.size)  # the last record of the file lacks its line end
+
+
+def first_record_end(data: Block, dialect: Dialect) -> int | None:
+    """Return the end of the first record of `data` with its newline, None when it does not end there."""
+    newline = mark(np.frombuffer(data, np.uint8), ord(dialect.quote), Edge(), single_column=True).ends.nth(0)
+    return None if newline is None else newline + 1

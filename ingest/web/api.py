@@ -1,0 +1,204 @@
+"""The JSON routes over jobs and datasets, on Quart-Trio.
+
+Each view asks one question of the layer below and formats the answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+from uuid import UUID
+
+import structlog
+import trio
+from quart import Response, request
+from quart_trio import QuartTrio
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+
+from ingest import datasets
+from ingest.errors import IngestError, RequestError
+from ingest.job import JobState, JobView
+from ingest.web import options
+from ingest.web.answers import BASE, Answer, job_body, json_answer, problem_answer
+from ingest.web.edge import QuartConnection
+from ingest.web.health import Health, HealthSource
+from ingest.web.problems import http_problem, internal_problem, problem
+
+# No route here takes a body yet; uploads go past the framework.
+MAX_BODY_BYTES = 64 * 1024
+BODY_TIMEOUT_S = 10
+
+# Said in our own words: the framework's are meant for a person who typed a URL into a browser.
+HTTP_DETAILS = {404: "there is nothing at this path", 405: "this path does not take this method; Allow names those it does"}
+
+PAGING = ("page", "limit")
+
+log = structlog.get_logger("ingest.web")
+
+
+class Jobs(Protocol):
+    """What the routes ask about jobs. Everything raises DatabaseError and is harmless to cancel."""
+
+    async def get(self, job_id: UUID) -> JobView | None: ...
+
+    async def page(
+        self, *, page: int, limit: int, status: JobState | None, dataset: str | None
+    ) -> tuple[list[JobView], int]: ...
+
+    async def chunks(self, job_id: UUID, *, page: int, limit: int) -> tuple[list[dict[str, Any]], int]: ...
+
+    async def rejects(
+        self, job_id: UUID, *, page: int, limit: int, code: str | None, column: str | None
+    ) -> tuple[list[dict[str, Any]], int]: ...
+
+
+class Datasets(Protocol):
+    """What the routes ask about datasets. Everything raises DatabaseError and is harmless to cancel."""
+
+    async def find(self, name: str) -> datasets.Dataset: ...
+
+    async def all(self) -> Sequence[datasets.Dataset]: ...
+
+
+def create_api(*, jobs: Jobs, datasets: Datasets, health: HealthSource, draining: trio.Event) -> QuartTrio:
+    """Return the Quart-Trio application with all routes that are not uploads."""
+    api = QuartTrio("ingest", static_folder=None)
+    api.asgi_http_class = QuartConnection
+    api.config.update(
+        MAX_CONTENT_LENGTH=MAX_BODY_BYTES,
+        BODY_TIMEOUT=BODY_TIMEOUT_S,
+        RESPONSE_TIMEOUT=None,  # its default cuts a long response short, and calls that success
+    )
+    views, probes = Views(jobs, datasets), Health(health, draining)
+    for rule, view in (
+        ("/", views.links),
+        (f"{BASE}/jobs", views.jobs),
+        (f"{BASE}/jobs/<job_id>", views.job),
+        (f"{BASE}/jobs/<job_id>/progress", views.job),
+        (f"{BASE}/jobs/<job_id>/chunks", views.chunks),
+        (f"{BASE}/jobs/<job_id>/rejects", views.rejects),
+        (f"{BASE}/datasets", views.datasets),
+        (f"{BASE}/datasets/<name>", views.dataset),
+        ("/health", probes.full),
+        ("/health/live", probes.live),
+        ("/health/ready", probes.ready),
+    ):
+        api.add_url_rule(rule, rule, _responding(view))
+    api.register_error_handler(IngestError, _on_ingest_error)
+    api.register_error_handler(HTTPException, _on_http_error)
+    api.register_error_handler(Exception, _on_crash)
+    return api
+
+
+class Views:
+    """The routes' answers. Each raises RequestError for a request at fault, DatabaseError without a database."""
+
+    def __init__(self, jobs: Jobs, datasets: Datasets) -> None:
+        self._jobs = jobs
+        self._datasets = datasets
+
+    async def links(self) -> Answer:
+        """Say where things are."""
+        paths = {name: f"{BASE}/{name}" for name in ("upload", "jobs", "datasets")}
+        return json_answer(200, {"service": "ingest", "links": {**paths, "health": "/health"}})
+
+    async def jobs(self) -> Answer:
+        """Return a page of jobs, newest first."""
+        values = _query(*PAGING, "status", "dataset")
+        page, limit = options.page(values)
+        found, total = await self._jobs.page(
+            page=page, limit=limit, status=options.status(values), dataset=values.get("dataset") or None
+        )
+        return _page("jobs", [job_body(view) for view in found], page, limit, total)
+
+    async def job(self, job_id: str) -> Answer:
+        """Return one job."""
+        _query()
+        return json_answer(200, job_body(await self._find(job_id)))
+
+    async def chunks(self, job_id: str) -> Answer:
+        """Return a page of a job's chunks, in file order."""
+        page, limit = options.page(_query(*PAGING))
+        view = await self._find(job_id)
+        found, total = await self._jobs.chunks(view.id, page=page, limit=limit)
+        return _page("chunks", found, page, limit, total)
+
+    async def rejects(self, job_id: str) -> Answer:
+        """Return a page of a job's rejects, by line; `raw` is shown as text."""
+        values = _query(*PAGING, "code", "column")
+        page, limit = options.page(values)
+        view = await self._find(job_id)
+        found, total = await self._jobs.rejects(
+            view.id, page=page, limit=limit, code=values.get("code") or None, column=values.get("column") or None
+        )
+        return _page("rejects", found, page, limit, total)
+
+    async def datasets(self) -> Answer:
+        """Return every dataset that files can be sent for."""
+        _query()
+        return json_answer(200, {"datasets": [dataset.to_json() for dataset in await self._datasets.all()]})
+
+    async def dataset(self, name: str) -> Answer:
+        """Return one dataset."""
+        _query()
+        options.check_option("dataset", name, ("dataset",))
+        return json_answer(200, (await self._datasets.find(name)).to_json())
+
+    async def _find(self, job_id: str) -> JobView:
+        view = await self._jobs.get(_uuid(job_id))
+        if view is None:
+            raise _no_job(job_id)
+        return view
+
+
+def _page(name: str, items: list[dict[str, Any]], page: int, limit: int, total: int) -> Answer:
+    return json_answer(200, {name: items, "page": page, "limit": limit, "total": total})
+
+
+def _query(*allowed: str) -> dict[str, str]:
+    return options.query(request.query_string, allowed)
+
+
+def _uuid(text: str) -> UUID:
+    try:
+        job_id = UUID(text)
+    except ValueError:
+        raise _no_job(text) from None
+    if str(job_id) != text.lower():  # UUID() also takes braces, urn: and missing hyphens
+        raise _no_job(text)
+    return job_id
+
+
+def _no_job(job_id: str) -> RequestError:
+    return RequestError(f"there is no job {job_id!r}", code="E_NOT_FOUND")
+
+
+def _responding(view: Any) -> Any:
+    async def respond(**arguments: str) -> Response:
+        return _response(await view(**arguments))
+
+    return respond
+
+
+def _response(answer: Answer) -> Response:
+    return Response(answer.body, answer.status, dict(answer.headers))
+
+
+def _on_ingest_error(error: IngestError) -> Response:
+    found = problem(error)
+    if found.status >= 500:
+        log.warning("request_failed", path=request.path, code=error.code, detail=error.detail)
+    return _response(problem_answer(found))
+
+
+def _on_http_error(error: HTTPException) -> Response:
+    headers: tuple[tuple[str, str], ...] = ()
+    if isinstance(error, MethodNotAllowed) and error.valid_methods:
+        headers = (("Allow", ", ".join(sorted(error.valid_methods))),)
+    detail = HTTP_DETAILS.get(error.code or 500) or error.description or error.name
+    return _response(problem_answer(http_problem(error.code or 500, detail, headers)))
+
+
+def _on_crash(error: Exception) -> Response:
+    log.error("request_crashed", path=request.path, exc_info=error)
+    return _response(problem_answer(internal_problem()))

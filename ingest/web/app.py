@@ -1,0 +1,96 @@
+"""The ASGI application: upload paths in front, the framework behind; what holds for every response is added here."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import structlog
+import trio
+from hypercorn.typing import (
+    ASGIFramework,
+    ASGIReceiveCallable,
+    ASGISendCallable,
+    ASGISendEvent,
+    HTTPScope,
+    Scope,
+)
+
+from ingest.settings import Settings
+from ingest.web.api import Datasets, Jobs, create_api
+from ingest.web.health import HealthSource
+from ingest.web.uploads import Receiving, Uploads, is_upload
+
+SECURITY_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"cache-control", b"no-store"),
+    (b"referrer-policy", b"no-referrer"),
+)
+
+Handler = Callable[[HTTPScope, ASGIReceiveCallable, ASGISendCallable], Awaitable[None]]
+
+log = structlog.get_logger("ingest.access")
+
+
+def create_app(
+    *,
+    settings: Settings,
+    receiving: Receiving,
+    jobs: Jobs,
+    datasets: Datasets,
+    health: HealthSource,
+    draining: trio.Event,
+) -> ASGIFramework:
+    """Return the whole HTTP side as one ASGI application; from `draining` on it refuses uploads and is not ready."""
+    uploads = Uploads(
+        receiving,
+        draining=draining,
+        max_upload_bytes=settings.max_upload_bytes,
+        upload_idle_s=settings.upload_idle_s,
+    )
+    api = create_api(jobs=jobs, datasets=datasets, health=health, draining=draining)
+
+    async def app(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        if scope["type"] == "http":
+            handler: Handler = uploads if is_upload(scope["raw_path"]) else api
+            await _serve(handler, scope, receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1000, "reason": None})  # nothing here speaks WebSocket
+
+    return app
+
+
+class Exchange:
+    """Stands between a handler and the server: adds the headers of every response and counts for the access log."""
+
+    def __init__(self, send: ASGISendCallable) -> None:
+        self._send = send
+        self.status: int | None = None  # None: the client left before an answer
+        self.sent_bytes = 0
+
+    async def send(self, message: ASGISendEvent) -> None:
+        """Pass a message on to the server."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message = {**message, "headers": [*message["headers"], *SECURITY_HEADERS]}
+        elif message["type"] == "http.response.body":
+            self.sent_bytes += len(message["body"])
+        await self._send(message)
+
+
+async def _serve(
+    handler: Handler, scope: HTTPScope, receive: ASGIReceiveCallable, send: ASGISendCallable
+) -> None:
+    exchange, begun = Exchange(send), trio.current_time()
+    try:
+        await handler(scope, receive, exchange.send)
+    finally:
+        # Probes ask every few seconds for ever; query values may be personal and are left out.
+        line = log.debug if scope["path"].startswith("/health") else log.info
+        line(
+            "http_request",
+            method=scope["method"],
+            path=scope["path"],
+            status=exchange.status,
+            seconds=round(trio.current_time() - begun, 4),
+            bytes=exchange.sent_bytes,
+        )

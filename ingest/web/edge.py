@@ -1,0 +1,234 @@
+"""The HTTP edge: hypercorn's HTTP/1.1 under our own supervision.
+
+hypercorn 0.18 as it comes ends the whole process when one connection crashes, waits without limit for a client that
+stops reading, and switches to HTTP/2 on demand, where one slow upload blocks every stream of its connection. Its
+`serve` offers no place to change that short of replacing its globals, so the accept loop is ours (the same two
+nurseries) and each connection is a subclass of hypercorn's, speaking HTTP/1.1 and nothing else. A proxy in front may
+speak HTTP/2 to clients.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+from functools import partial
+from typing import Any, cast
+
+import h11
+import structlog
+import trio
+from hypercorn.app_wrappers import ASGIWrapper
+from hypercorn.config import Config
+from hypercorn.events import Closed, Event, RawData, Updated
+from hypercorn.protocol import ProtocolWrapper
+from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.trio.task_group import TaskGroup
+from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import ASGIFramework, ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, ConnectionState
+from hypercorn.utils import parse_socket_addr
+from quart.asgi import ASGIHTTPConnection
+from quart.wrappers import Request
+from quart_trio.asgi import TrioASGIHTTPConnection
+
+from ingest.errors import SettingsError
+from ingest.web.listening import Address, listen
+
+# The subclasses below reach into these two; another version must be read and tried before it is allowed here.
+TRIED_VERSIONS = {"hypercorn": "0.18.0", "quart-trio": "0.12.0"}
+
+# How long a client may leave a piece of an answer unread: long enough for a pause, short enough to get the memory back.
+SEND_STALL_S = 60.0
+SEND_PIECE_BYTES = 64 * 1024
+# The same once the service is stopping: a client that reads at all takes a piece well within this.
+STOPPING_STALL_S = 2.0
+# Longer than the idle time of common load balancers (60 s): they close first and never reuse a connection we closed.
+KEEP_ALIVE_S = 65.0
+log = structlog.get_logger("ingest.web")
+
+
+async def serve_http(
+    app: ASGIFramework,
+    *,
+    host: str,
+    port: int,
+    shutdown: trio.Event,
+    grace_s: float,
+    task_status: trio.TaskStatus[Address] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve an ASGI application until `shutdown` is set, then for at most `grace_s` seconds more.
+
+    `started` gives the address once connections are accepted.
+    After `shutdown` no connection is accepted, idle ones close at once, clients that do not read are cut after
+    STOPPING_STALL_S, and requests under way may finish within the grace. Cancellation cuts every connection at once.
+    Raises SettingsError (one line) when the address cannot be used.
+    """
+    _check_versions()
+    stalls = Stalls()
+    context = WorkerContext(None)
+    config = _config()
+
+    async def handle(stream: trio.SocketStream) -> None:
+        await Connection(stalls, app, config, context, stream).run()
+
+    listeners = await listen(host, port)
+    async with trio.open_nursery() as connections:
+        async with trio.open_nursery() as accepting:
+            accepting.start_soon(partial(trio.serve_listeners, handle, listeners, handler_nursery=connections))
+            task_status.started(Address(host, listeners[0].socket.getsockname()[1]))
+            await shutdown.wait()
+            accepting.cancel_scope.cancel(reason="shutdown")
+        connections.cancel_scope.deadline = trio.current_time() + grace_s
+        stalls.hurry()
+        await context.terminated.set()
+
+
+class Stalls:
+    """How long a client may leave what we send unread: one limit for all connections, lowered for all when we stop."""
+
+    def __init__(self) -> None:
+        self._limit_s = SEND_STALL_S
+        self._sending: set[trio.CancelScope] = set()
+
+    async def send(self, stream: trio.abc.Stream, piece: memoryview) -> bool:
+        """Send a piece; False when the client left it unread for too long. Cancellation may leave it half sent."""
+        with trio.move_on_after(self._limit_s) as scope:
+            self._sending.add(scope)
+            try:
+                await stream.send_all(piece)
+            finally:
+                self._sending.discard(scope)
+        return not scope.cancelled_caught
+
+    def hurry(self) -> None:
+        """Lower the limit, also for sends that wait already."""
+        self._limit_s = STOPPING_STALL_S
+        latest = trio.current_time() + STOPPING_STALL_S
+        for scope in self._sending:
+            scope.deadline = min(scope.deadline, latest)
+
+
+class Connection(TCPServer):
+    """One client connection of hypercorn's, contained: whatever goes wrong in it costs this connection only."""
+
+    def __init__(
+        self, stalls: Stalls, app: ASGIFramework, config: Config, context: WorkerContext, stream: trio.SocketStream
+    ) -> None:
+        super().__init__(ASGIWrapper(app), config, context, ConnectionState({}), cast("Any", stream))
+        self._stalls = stalls
+        self._socket = stream.socket
+        self._life = trio.CancelScope()
+        self._ended = False  # the client sends no more; nothing to be idle for
+
+    async def run(self) -> None:
+        """Serve the connection to its end. Cancellation closes the socket at once."""
+        try:
+            with self._life:
+                await self._serve()
+        except* OSError:
+            pass  # the client has gone
+        except* Exception as crash:
+            log.warning("connection_crashed", exc_info=crash)
+        finally:
+            # hypercorn's own close cannot get here when it is cancelled on the way.
+            self._socket.close()
+
+    async def _serve(self) -> None:
+        client = parse_socket_addr(self._socket.family, self._socket.getpeername())
+        server = parse_socket_addr(self._socket.family, self._socket.getsockname())
+        state = ConnectionState({})
+        try:
+            async with TaskGroup() as group:
+                self._task_group = group
+                protocol = Http1(
+                    self.app, self.config, self.context, group, state, False, client, server, self.protocol_send
+                )
+                self.protocol = cast("ProtocolWrapper", protocol)  # the wrapper's one task is to change to HTTP/2
+                await self.idle_task.restart(group, self._idle_timeout)
+                await self._read_data()
+                # hypercorn lets a connection that the client has closed wait for the end of its idle time.
+                self._ended = True
+                await self.idle_task.stop()
+        finally:
+            await self._close()
+
+    async def protocol_send(self, event: Event) -> None:
+        """Send bytes within the stall limit, in pieces so that a slow client is not taken for one that stopped."""
+        if isinstance(event, RawData):
+            async with self.send_lock:
+                await self._send(event.data)
+        elif not (self._ended and isinstance(event, Updated)):
+            await super().protocol_send(event)
+
+    async def _send(self, data: bytes) -> None:
+        view = memoryview(data)
+        try:
+            for start in range(0, len(view), SEND_PIECE_BYTES):
+                if not await self._stalls.send(self.stream, view[start : start + SEND_PIECE_BYTES]):
+                    log.info("client_stalled")
+                    self._life.cancel(reason="client stalled")  # and with it what produces the bytes it does not read
+                    await trio.lowlevel.checkpoint()
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            await trio.aclose_forcefully(self.stream)
+            await self.protocol.handle(Closed())
+        except trio.Cancelled:
+            # Half an answer may be out; whatever followed on this connection would be read as its other half.
+            await trio.aclose_forcefully(self.stream)
+            raise
+
+
+class Http1(H11Protocol):
+    """HTTP/1.0 and 1.1 only: an offer of h2c is ignored, as the standard allows, and HTTP/2 is refused."""
+
+    async def _check_protocol(self, event: h11.Request) -> None:
+        """Never change the protocol."""
+
+    async def _create_stream(self, request: h11.Request) -> None:
+        if request.http_version in (b"1.0", b"1.1"):
+            await super()._create_stream(request)
+        else:
+            await self._send_error_response(505)
+            await self.send(Closed())
+
+
+class QuartConnection(TrioASGIHTTPConnection):
+    """Quart-Trio's request, which no longer cancels itself while hypercorn is still finishing its response.
+
+    The disconnect that follows each response made Quart-Trio cancel the very send that was about to start the
+    idle timer, so connections stayed open for ever and every stop took the whole grace.
+    """
+
+    async def __call__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        """Run the request; a disconnect cancels its handler only while the response is unfinished."""
+        self._finished = False
+
+        async def noting_end(message: ASGISendEvent) -> None:
+            if message["type"] == "http.response.body" and not message.get("more_body", False):
+                self._finished = True
+            await send(message)
+
+        await super().__call__(receive, noting_end)
+
+    async def handle_messages(  # type: ignore[override]  # Quart-Trio changes Quart's signature as well
+        self, nursery: trio.Nursery, request: Request, receive: ASGIReceiveCallable
+    ) -> None:
+        """Feed the request's body until the client leaves."""
+        await ASGIHTTPConnection.handle_messages(self, request, receive)
+        if not self._finished:
+            nursery.cancel_scope.cancel(reason="client disconnected")
+
+
+def _config() -> Config:
+    config = Config()
+    config.accesslog = None  # app writes the access log
+    config.errorlog = logging.getLogger("hypercorn.error")  # as it is: its lines go where all others go
+    config.keep_alive_timeout = KEEP_ALIVE_S
+    config.include_server_header = False
+    return config
+
+
+def _check_versions() -> None:
+    for package, tried in TRIED_VERSIONS.items():
+        found = importlib.metadata.version(package)
+        if found != tried:
+            raise SettingsError(f"{package} {found} is installed, but only {tried} is known to work: install that one")

@@ -1,0 +1,30 @@
+"""What the actors of one worker share: its settings, its queue, its storage, and the state each of them owns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import trio
+
+from ingest.accounts import Accounts
+from ingest.database import Database
+from ingest.events import Wake
+from ingest.leases import Leases
+from ingest.queue import Queue
+from ingest.settings import Settings
+from ingest.storage import Storage
+
+
+@dataclass(slots=True, kw_only=True)
+class Work:
+    """One worker's shared state. `slots` bounds the batches in the database at once, over all chunk runs."""
+
+    settings: Settings
+    database: Database
+    queue: Queue
+    storage: Storage
+    stop: trio.Event  # set once, by whoever asks the worker to drain; never cleared
+    slots: trio.CapacityLimiter
+    accounts: Accounts = field(default_factory=Accounts)
+    leases: Leases = field(default_factory=Leases)
+    wake: Wake = field(default_factory=Wake)

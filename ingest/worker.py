@@ -1,0 +1,55 @@
+"""A worker: the poller with its chunk runs, and beside them the heartbeat, the janitor and the wake-ups.
+
+The side actors live as long as the poller: they keep leases alive while it drains, and end when it has.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+
+import structlog
+import trio
+
+from ingest import __version__, heartbeat, janitor, poller
+from ingest.errors import DatabaseError
+from ingest.events import wake_on_work
+from ingest.heartbeat import Pulse
+from ingest.work import Work
+
+log = structlog.get_logger(__name__)
+
+# How long leaving the database may take, once the work is done or was cut off.
+FAREWELL_S = 5.0
+
+
+async def run(work: Work, pulse: Pulse) -> None:
+    """Work until `work.stop` is set and the last chunk run has ended.
+
+    Cancelled, chunk runs roll back and hand their chunks back; what they cannot hand back, the farewell does.
+    """
+    await work.queue.register(platform.node(), os.getpid(), __version__)
+    try:
+        async with trio.open_nursery() as beside:
+            beside.start_soon(heartbeat.run, work, pulse)
+            beside.start_soon(janitor.run, work)
+            beside.start_soon(wake_on_work, work.database, work.wake)
+            beside.start_soon(_wake_on_stop, work)
+            await poller.run(work)
+            beside.cancel_scope.cancel(reason="drained")
+    finally:
+        with trio.move_on_after(FAREWELL_S, shield=True):
+            await _leave(work)
+
+
+async def _wake_on_stop(work: Work) -> None:
+    """A poller that waits for work hears of the stop at once."""
+    await work.stop.wait()
+    work.wake.set()
+
+
+async def _leave(work: Work) -> None:
+    try:
+        await work.queue.unregister()
+    except DatabaseError as error:
+        log.warning("worker_not_unregistered", code=error.code)  # its neighbours find it dead

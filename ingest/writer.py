@@ -1,0 +1,104 @@
+"""A writer: loads the batches it is handed, one transaction each, and retries what is worth a retry.
+
+Who decides what: the database layer says what kind of error it was, this module says how often and when to try again,
+the chunk run says what becomes of the chunk when it gives up.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+import structlog
+import trio
+
+from ingest.accounts import Account
+from ingest.batch import Batch, BatchResult
+from ingest.errors import ConflictError, DatabaseError, RowError, UnavailableError
+from ingest.loading import load_direct, load_isolated
+from ingest.order import Order
+from ingest.queue import AlreadyCommitted
+from ingest.work import Work
+
+log = structlog.get_logger(__name__)
+
+# A deadlock or lock timeout is tried again this often before the chunk's try counts as failed.
+MAX_CONFLICTS = 20
+FIRST_DELAY_S = 0.01
+LONGEST_DELAY_S = 5.0
+
+
+async def run(receive: trio.MemoryReceiveChannel[Batch], work: Work, account: Account, order: Order) -> None:
+    """Load batches until the reader closes its end.
+
+    Raises ConflictError after MAX_CONFLICTS, LeaseLost, PermanentError, AccountingError. Cancelled, the batch at hand
+    is rolled back.
+    """
+    with receive:
+        async for batch in receive:
+            account.take()
+            began = trio.current_time()
+            result = await _load(batch, work, order)
+            account.settle(trio.current_time() - began)
+            order.settle(batch.range.start)
+            _log_result(batch, result, trio.current_time() - began)
+
+
+async def _load(batch: Batch, work: Work, order: Order) -> BatchResult | None:
+    """Load one batch, whatever it takes; None when it turned out to be in the ledger already."""
+    load, conflicts, delays = load_direct, 0, _delays()
+    while True:
+        try:
+            await order.turn(batch.range.start)
+            async with work.slots:
+                return await load(work.database, batch)
+        except AlreadyCommitted:
+            return None
+        except RowError as error:
+            if load is load_isolated:
+                raise
+            log.debug("batch_isolated", first_line=batch.range.first_line, sqlstate=error.sqlstate)
+            order.tighten()
+            load = load_isolated
+        except ConflictError as error:
+            conflicts += 1
+            if conflicts > MAX_CONFLICTS:
+                raise
+            await _wait(error, batch, next(delays))
+        except UnavailableError as error:
+            await _wait(error, batch, next(delays))
+            if await _is_committed(batch, work):
+                return None
+
+
+async def _is_committed(batch: Batch, work: Work) -> bool:
+    """Tell whether a COMMIT whose answer was lost has happened; False too while the database is away."""
+    try:
+        return await work.queue.is_committed(batch)
+    except UnavailableError:
+        return False
+
+
+async def _wait(error: DatabaseError, batch: Batch, delay_s: float) -> None:
+    log.warning(
+        "batch_retry", first_line=batch.range.first_line, code=error.code, sqlstate=error.sqlstate, delay_s=delay_s
+    )
+    await trio.sleep(delay_s)
+
+
+def _delays() -> Iterator[float]:
+    """Yield delays that double up to LONGEST_DELAY_S, each spread over 0.5 to 1.5 so that writers fall out of step."""
+    delay_s = FIRST_DELAY_S
+    while True:
+        yield round(delay_s * random.uniform(0.5, 1.5), 4)
+        delay_s = min(delay_s * 2, LONGEST_DELAY_S)
+
+
+def _log_result(batch: Batch, result: BatchResult | None, seconds: float) -> None:
+    log.info(
+        "batch_committed",
+        first_line=batch.range.first_line,
+        records=batch.range.records,
+        rejected=result.rejected if result else None,
+        seconds=round(seconds, 3),
+    )

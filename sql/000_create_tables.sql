@@ -1,0 +1,155 @@
+-- The tables of the queue. Runnable by `psql -f`; `ingest migrate` applies it once and remembers its checksum.
+-- PostgreSQL 15 or newer. Everything lives in the schema "ingest"; target tables are never created here.
+--
+-- Rule for whoever writes a transaction: lock a chunk before its job, never the other way round.
+
+CREATE SCHEMA IF NOT EXISTS ingest;
+
+-- A job: one uploaded file for one dataset. The totals are written once, when the job ends; until then they are
+-- the sum over its chunks and the ledger (ingest.job_view).
+CREATE TABLE IF NOT EXISTS ingest.jobs (
+    id             uuid PRIMARY KEY,
+    dataset        text NOT NULL,
+    filename       text NOT NULL,
+    state          text NOT NULL DEFAULT 'receiving'
+                   CHECK (state IN ('receiving', 'pending', 'processing', 'paused', 'completed', 'failed', 'cancelled')),
+    mode           text NOT NULL DEFAULT 'batches' CHECK (mode IN ('batches', 'atomic', 'validate')),
+    priority       smallint NOT NULL DEFAULT 5 CHECK (priority BETWEEN 0 AND 9),   -- 9 runs first
+    queue          text NOT NULL DEFAULT 'default',
+    spec           jsonb NOT NULL,                                                 -- pinned: what the header and the catalogue said
+    bytes_total    bigint CHECK (bytes_total >= 0),
+    bytes_received bigint NOT NULL DEFAULT 0 CHECK (bytes_received >= 0),
+    records        bigint CHECK (records >= 0),                                    -- known when the upload is complete
+    sha256         bytea CHECK (length(sha256) = 32),
+    inserted       bigint NOT NULL DEFAULT 0,
+    updated        bigint NOT NULL DEFAULT 0,
+    unchanged      bigint NOT NULL DEFAULT 0,
+    skipped        bigint NOT NULL DEFAULT 0,
+    rejected       bigint NOT NULL DEFAULT 0,
+    error_code     text,
+    error_message  text,
+    parent_id      uuid REFERENCES ingest.jobs ON DELETE SET NULL,
+    created_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    started_at     timestamptz,
+    finished_at    timestamptz,
+    updated_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT finished_if_final CHECK ((finished_at IS NOT NULL) = (state IN ('completed', 'failed', 'cancelled'))),
+    CONSTRAINT failed_has_reason CHECK ((state = 'failed') <= (error_code IS NOT NULL)),
+    CONSTRAINT completed_adds_up CHECK (state <> 'completed'
+                                        OR records = inserted + updated + unchanged + skipped + rejected)
+);
+CREATE INDEX IF NOT EXISTS jobs_newest_first ON ingest.jobs (created_at DESC, id DESC);
+CREATE INDEX IF NOT EXISTS jobs_receiving ON ingest.jobs (updated_at) WHERE state = 'receiving';
+CREATE INDEX IF NOT EXISTS jobs_open ON ingest.jobs (id) WHERE state IN ('pending', 'processing', 'paused');
+
+-- A chunk: a record-aligned stretch of the file. The batch_* arrays are parallel, one entry a batch, written when
+-- the bytes were received, so that the ledger's ranges are the same on every try.
+CREATE TABLE IF NOT EXISTS ingest.chunks (
+    id             bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    job_id         uuid NOT NULL REFERENCES ingest.jobs ON DELETE CASCADE,
+    ordinal        integer NOT NULL CHECK (ordinal >= 0),
+    state          text NOT NULL DEFAULT 'receiving'
+                   CHECK (state IN ('receiving', 'pending', 'processing', 'completed', 'failed', 'cancelled')),
+    queue          text NOT NULL,
+    priority       smallint NOT NULL,
+    run_at         timestamptz NOT NULL DEFAULT clock_timestamp(),
+    epoch          bigint NOT NULL DEFAULT 0,          -- +1 at each claim, never lowered: the fence against zombies
+    attempt        integer NOT NULL DEFAULT 0,         -- tries that counted; a shutdown gives its try back
+    crash_count    integer NOT NULL DEFAULT 0,         -- leases that ran out: guards against a poison chunk
+    worker_id      uuid,                               -- who has it, or had it last
+    object_key     text NOT NULL,
+    object_offset  bigint NOT NULL CHECK (object_offset >= 0),
+    length_bytes   bigint NOT NULL CHECK (length_bytes > 0),
+    file_offset    bigint NOT NULL CHECK (file_offset >= 0),
+    first_line     bigint NOT NULL CHECK (first_line >= 1),
+    records        bigint NOT NULL CHECK (records >= 0),
+    batch_ends     bigint[] NOT NULL,
+    batch_records  bigint[] NOT NULL,
+    batch_lines    bigint[] NOT NULL,
+    batch_blanks   bigint[] NOT NULL,
+    inserted       bigint NOT NULL DEFAULT 0,          -- this and the next four: written when the chunk finishes
+    updated        bigint NOT NULL DEFAULT 0,
+    unchanged      bigint NOT NULL DEFAULT 0,
+    skipped        bigint NOT NULL DEFAULT 0,
+    rejected       bigint NOT NULL DEFAULT 0,
+    error_code     text,
+    error_message  text,
+    created_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    claimed_at     timestamptz,
+    finished_at    timestamptz,
+    UNIQUE (job_id, ordinal),
+    CONSTRAINT batches_are_parallel CHECK (cardinality(batch_ends) >= 1
+        AND cardinality(batch_ends) = cardinality(batch_records)
+        AND cardinality(batch_ends) = cardinality(batch_lines)
+        AND cardinality(batch_ends) = cardinality(batch_blanks)
+        AND batch_ends[cardinality(batch_ends)] = length_bytes),
+    CONSTRAINT finished_if_final CHECK ((finished_at IS NOT NULL) = (state IN ('completed', 'failed', 'cancelled'))),
+    CONSTRAINT claimed_if_processing CHECK ((state = 'processing') <= (worker_id IS NOT NULL AND claimed_at IS NOT NULL)),
+    CONSTRAINT completed_adds_up CHECK (state <> 'completed'
+                                        OR records = inserted + updated + unchanged + skipped + rejected)
+) WITH (fillfactor = 70);
+CREATE INDEX IF NOT EXISTS chunks_claimable ON ingest.chunks (queue, priority DESC, run_at, id) WHERE state = 'pending';
+CREATE INDEX IF NOT EXISTS chunks_processing ON ingest.chunks (claimed_at) WHERE state = 'processing';
+CREATE INDEX IF NOT EXISTS chunks_open ON ingest.chunks (job_id) WHERE state IN ('receiving', 'pending', 'processing');
+
+-- A lease: a worker's right to a chunk. A row of its own, because the writers lock the chunk row FOR SHARE and a
+-- heartbeat must not wait for them. No index on heartbeat_at, so that renewals stay HOT.
+CREATE TABLE IF NOT EXISTS ingest.leases (
+    chunk_id     bigint PRIMARY KEY REFERENCES ingest.chunks ON DELETE CASCADE,
+    epoch        bigint NOT NULL,
+    worker_id    uuid NOT NULL,
+    heartbeat_at timestamptz NOT NULL
+) WITH (fillfactor = 50);
+
+-- The ledger: committed batches as byte ranges of their chunk. Written last in the batch's own transaction; the only
+-- checkpoint there is.
+CREATE TABLE IF NOT EXISTS ingest.ledger (
+    chunk_id     bigint NOT NULL REFERENCES ingest.chunks ON DELETE CASCADE,
+    byte_start   bigint NOT NULL,
+    byte_end     bigint NOT NULL CHECK (byte_end > byte_start),
+    first_line   bigint NOT NULL,
+    records      bigint NOT NULL,
+    inserted     bigint NOT NULL DEFAULT 0,
+    updated      bigint NOT NULL DEFAULT 0,
+    unchanged    bigint NOT NULL DEFAULT 0,
+    skipped      bigint NOT NULL DEFAULT 0,
+    rejected     bigint NOT NULL DEFAULT 0,
+    epoch        bigint NOT NULL,
+    committed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (chunk_id, byte_start),
+    CONSTRAINT adds_up CHECK (records = inserted + updated + unchanged + skipped + rejected)
+);
+
+-- The rejects: records that could not be loaded, and why. Several rows for one record are several reasons.
+-- No foreign key: a check per row would double the cost of a bad file; ingest.delete_job removes them.
+CREATE TABLE IF NOT EXISTS ingest.rejects (
+    id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    job_id      uuid NOT NULL,
+    chunk_id    bigint NOT NULL,
+    line        bigint NOT NULL,       -- first physical line of the record in the file, from 1
+    byte_offset bigint NOT NULL,       -- of the record's first byte in the file
+    column_name text,
+    value       text,
+    code        text NOT NULL,
+    sqlstate    text,
+    message     text NOT NULL,
+    raw         text,                  -- the record as sent, cut at 4 KiB
+    raw_bytes   bytea,                 -- the same as bytes, only where they are no valid text
+    truncated   boolean NOT NULL DEFAULT false,
+    created_at  timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE INDEX IF NOT EXISTS rejects_by_line ON ingest.rejects (job_id, line, id);
+
+-- A worker: one process, so that people can see who works and since when it has been silent.
+CREATE TABLE IF NOT EXISTS ingest.workers (
+    id           uuid PRIMARY KEY,
+    host         text NOT NULL,
+    pid          integer NOT NULL,
+    version      text NOT NULL,
+    draining     boolean NOT NULL DEFAULT false,
+    started_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    heartbeat_at timestamptz NOT NULL DEFAULT clock_timestamp()
+) WITH (fillfactor = 50);
+
+ALTER TABLE ingest.chunks SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
+ALTER TABLE ingest.leases SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 200);

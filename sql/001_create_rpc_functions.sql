@@ -1,0 +1,309 @@
+-- The queue's state changes as functions: each is one atomic step, and no caller changes a state by hand.
+-- Runnable by `psql -f` after 000_create_tables.sql.
+--
+-- The fence: whoever acts on a claimed chunk names its epoch; a chunk that was taken over has a higher one, so the
+-- statement of the former owner changes nothing and it learns that it is stale.
+
+-- Tell listeners that a job changed its state, and workers that there may be work. Never called in a batch transaction:
+-- a pending NOTIFY takes a database-wide lock at commit.
+CREATE OR REPLACE FUNCTION ingest.announce(p_job uuid) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_notify('ingest_job', p_job::text);
+END $$;
+
+CREATE OR REPLACE FUNCTION ingest.announce_work(p_queue text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_notify('ingest_work', p_queue);
+END $$;
+
+-- End a job when its last chunk has ended. Safe to call at any time: it does nothing while a chunk is open.
+-- The job row is locked first, so that of two chunks finishing at once the second sees the first.
+CREATE OR REPLACE FUNCTION ingest.settle_job(p_job uuid) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    v_total record;
+    v_records bigint;
+    v_code text;
+    v_message text;
+BEGIN
+    SELECT records INTO v_records FROM ingest.jobs
+     WHERE id = p_job AND state IN ('pending', 'processing', 'paused') FOR NO KEY UPDATE;
+    IF NOT FOUND OR EXISTS (SELECT FROM ingest.chunks
+                             WHERE job_id = p_job AND state IN ('receiving', 'pending', 'processing')) THEN
+        RETURN;
+    END IF;
+    SELECT coalesce(sum(inserted), 0) AS inserted, coalesce(sum(updated), 0) AS updated,
+           coalesce(sum(unchanged), 0) AS unchanged, coalesce(sum(skipped), 0) AS skipped,
+           coalesce(sum(rejected), 0) AS rejected, coalesce(sum(records), 0) AS records,
+           count(*) FILTER (WHERE state = 'failed') AS failed
+      INTO v_total FROM ingest.chunks WHERE job_id = p_job;
+    IF v_total.failed > 0 THEN
+        SELECT error_code, format('%s of %s chunks failed; the first: %s', v_total.failed,
+                                  (SELECT count(*) FROM ingest.chunks WHERE job_id = p_job), error_message)
+          INTO v_code, v_message FROM ingest.chunks WHERE job_id = p_job AND state = 'failed' ORDER BY ordinal LIMIT 1;
+    ELSIF v_total.records <> v_records THEN
+        v_code := 'E_ACCOUNTING';
+        v_message := format('the upload held %s records but the chunks account for %s', v_records, v_total.records);
+    ELSIF v_total.records > 0 AND v_total.rejected = v_total.records THEN
+        v_code := 'E_ALL_REJECTED';
+        v_message := format('none of the %s records could be loaded; the rejects say why', v_total.records);
+    END IF;
+    UPDATE ingest.jobs
+       SET state = CASE WHEN v_code IS NULL THEN 'completed' ELSE 'failed' END,
+           error_code = v_code, error_message = v_message,
+           inserted = v_total.inserted, updated = v_total.updated, unchanged = v_total.unchanged,
+           skipped = v_total.skipped, rejected = v_total.rejected,
+           finished_at = clock_timestamp(), updated_at = clock_timestamp()
+     WHERE id = p_job;
+    PERFORM ingest.announce(p_job);
+END $$;
+
+-- Claim up to p_limit chunks for a worker. The CTE is materialized because a sub-select with LIMIT and a row lock may be
+-- run again for every row (PostgreSQL bug 15715).
+CREATE OR REPLACE FUNCTION ingest.claim_chunks(p_worker uuid, p_queue text, p_limit integer)
+RETURNS SETOF ingest.chunks LANGUAGE plpgsql AS $$
+DECLARE
+    v_chunk ingest.chunks;
+BEGIN
+    FOR v_chunk IN
+        WITH pick AS MATERIALIZED (
+            SELECT c.id FROM ingest.chunks c JOIN ingest.jobs j ON j.id = c.job_id
+             WHERE c.state = 'pending' AND c.queue = p_queue AND c.run_at <= clock_timestamp()
+               AND j.state IN ('pending', 'processing')
+             ORDER BY c.priority DESC, c.run_at, c.id LIMIT p_limit
+               FOR NO KEY UPDATE OF c SKIP LOCKED)
+        UPDATE ingest.chunks c
+           SET state = 'processing', epoch = c.epoch + 1, attempt = c.attempt + 1,
+               worker_id = p_worker, claimed_at = clock_timestamp()
+          FROM pick WHERE c.id = pick.id AND c.state = 'pending'
+        RETURNING c.*
+    LOOP
+        INSERT INTO ingest.leases AS l (chunk_id, epoch, worker_id, heartbeat_at)
+        VALUES (v_chunk.id, v_chunk.epoch, p_worker, clock_timestamp())
+            ON CONFLICT (chunk_id) DO UPDATE
+           SET (epoch, worker_id, heartbeat_at) = (excluded.epoch, excluded.worker_id, excluded.heartbeat_at);
+        UPDATE ingest.jobs
+           SET state = 'processing', started_at = coalesce(started_at, clock_timestamp()), updated_at = clock_timestamp()
+         WHERE id = v_chunk.job_id AND state = 'pending';
+        IF FOUND THEN
+            PERFORM ingest.announce(v_chunk.job_id);
+        END IF;
+        RETURN NEXT v_chunk;
+    END LOOP;
+END $$;
+
+-- Renew a worker's leases and its own sign of life; returns the chunks it still holds.
+CREATE OR REPLACE FUNCTION ingest.renew_leases(p_worker uuid, p_chunks bigint[], p_epochs bigint[], p_draining boolean)
+RETURNS SETOF bigint LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE ingest.workers SET heartbeat_at = clock_timestamp(), draining = p_draining WHERE id = p_worker;
+    RETURN QUERY
+        UPDATE ingest.leases l SET heartbeat_at = clock_timestamp()
+          FROM unnest(p_chunks, p_epochs) AS held(chunk_id, epoch)
+         WHERE l.chunk_id = held.chunk_id AND l.epoch = held.epoch AND l.worker_id = p_worker
+        RETURNING l.chunk_id;
+END $$;
+
+-- Last statement of a batch's transaction: the fence and the ledger line in one. 'committed' means commit;
+-- 'duplicate' (an earlier try of this batch is already in) and 'stale' (another worker has the chunk) mean roll back.
+-- FOR SHARE lets the writers of one chunk pass together and makes a takeover wait; FOR KEY SHARE would not.
+CREATE OR REPLACE FUNCTION ingest.commit_batch(
+    p_chunk bigint, p_epoch bigint, p_start bigint, p_end bigint, p_first_line bigint, p_records bigint,
+    p_inserted bigint, p_updated bigint, p_unchanged bigint, p_skipped bigint, p_rejected bigint)
+RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    v_count integer;
+BEGIN
+    INSERT INTO ingest.ledger (chunk_id, byte_start, byte_end, first_line, records,
+                               inserted, updated, unchanged, skipped, rejected, epoch)
+    SELECT p_chunk, p_start, p_end, p_first_line, p_records,
+           p_inserted, p_updated, p_unchanged, p_skipped, p_rejected, p_epoch
+      FROM (SELECT FROM ingest.chunks WHERE id = p_chunk AND epoch = p_epoch AND state = 'processing' FOR SHARE) AS fence
+        ON CONFLICT DO NOTHING;
+    GET DIAGNOSTICS v_count = ROW_COUNT;
+    IF v_count = 1 THEN
+        RETURN 'committed';
+    ELSIF EXISTS (SELECT FROM ingest.ledger WHERE chunk_id = p_chunk AND byte_start = p_start) THEN
+        RETURN 'duplicate';
+    END IF;
+    RETURN 'stale';
+END $$;
+
+-- Finish a chunk whose ledger covers it without a gap. Returns 'finished', 'gap' or 'stale'.
+CREATE OR REPLACE FUNCTION ingest.finish_chunk(p_chunk bigint, p_epoch bigint) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    v_chunk ingest.chunks;
+    v_covered boolean;
+BEGIN
+    SELECT * INTO v_chunk FROM ingest.chunks
+     WHERE id = p_chunk AND epoch = p_epoch AND state = 'processing' FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        RETURN 'stale';
+    END IF;
+    SELECT coalesce(bool_and(byte_start = previous_end), false) AND max(byte_end) = v_chunk.length_bytes INTO v_covered
+      FROM (SELECT byte_start, byte_end, lag(byte_end, 1, 0::bigint) OVER (ORDER BY byte_start) AS previous_end
+              FROM ingest.ledger WHERE chunk_id = p_chunk) AS ranges;
+    IF v_covered IS NOT TRUE THEN
+        RETURN 'gap';
+    END IF;
+    UPDATE ingest.chunks c
+       SET state = 'completed', finished_at = clock_timestamp(), error_code = NULL, error_message = NULL,
+           inserted = l.inserted, updated = l.updated, unchanged = l.unchanged, skipped = l.skipped, rejected = l.rejected
+      FROM (SELECT sum(inserted) AS inserted, sum(updated) AS updated, sum(unchanged) AS unchanged,
+                   sum(skipped) AS skipped, sum(rejected) AS rejected
+              FROM ingest.ledger WHERE chunk_id = p_chunk) AS l
+     WHERE c.id = p_chunk;
+    DELETE FROM ingest.leases WHERE chunk_id = p_chunk;
+    PERFORM ingest.settle_job(v_chunk.job_id);
+    RETURN 'finished';
+END $$;
+
+-- Hand a chunk back, as a shutdown does: the try is not counted and another worker may go on at once.
+CREATE OR REPLACE FUNCTION ingest.release_chunk(p_chunk bigint, p_epoch bigint, p_delay interval) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+    v_queue text;
+BEGIN
+    UPDATE ingest.chunks
+       SET state = 'pending', attempt = attempt - 1, run_at = clock_timestamp() + p_delay
+     WHERE id = p_chunk AND epoch = p_epoch AND state = 'processing'
+    RETURNING queue INTO v_queue;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    DELETE FROM ingest.leases WHERE chunk_id = p_chunk;
+    PERFORM ingest.announce_work(v_queue);
+    RETURN true;
+END $$;
+
+-- A worker leaves: whatever it still holds is handed back, as after a drain that was cut short.
+CREATE OR REPLACE FUNCTION ingest.unregister_worker(p_worker uuid) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    v_chunk record;
+BEGIN
+    FOR v_chunk IN SELECT id, epoch FROM ingest.chunks WHERE state = 'processing' AND worker_id = p_worker LOOP
+        PERFORM ingest.release_chunk(v_chunk.id, v_chunk.epoch, interval '0');
+    END LOOP;
+    DELETE FROM ingest.workers WHERE id = p_worker;
+END $$;
+
+-- A try of a chunk failed: again after p_delay, or failed for good when no retry can help or the tries are used up.
+CREATE OR REPLACE FUNCTION ingest.fail_chunk(
+    p_chunk bigint, p_epoch bigint, p_code text, p_message text, p_permanent boolean, p_max_attempts integer, p_delay interval)
+RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    v_chunk ingest.chunks;
+BEGIN
+    UPDATE ingest.chunks
+       SET state = CASE WHEN p_permanent OR attempt >= p_max_attempts THEN 'failed' ELSE 'pending' END,
+           finished_at = CASE WHEN p_permanent OR attempt >= p_max_attempts THEN clock_timestamp() END,
+           run_at = clock_timestamp() + p_delay, error_code = p_code, error_message = p_message
+     WHERE id = p_chunk AND epoch = p_epoch AND state = 'processing'
+    RETURNING * INTO v_chunk;
+    IF NOT FOUND THEN
+        RETURN 'stale';
+    END IF;
+    DELETE FROM ingest.leases WHERE chunk_id = p_chunk;
+    PERFORM ingest.close_failed_chunk(v_chunk);
+    RETURN v_chunk.state;
+END $$;
+
+-- What a failed chunk has in the table is counted from the ledger; then its job may have ended.
+CREATE OR REPLACE FUNCTION ingest.close_failed_chunk(p_chunk ingest.chunks) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    IF p_chunk.state <> 'failed' THEN
+        RETURN;
+    END IF;
+    UPDATE ingest.chunks c
+       SET inserted = l.inserted, updated = l.updated, unchanged = l.unchanged, skipped = l.skipped, rejected = l.rejected
+      FROM (SELECT coalesce(sum(inserted), 0) AS inserted, coalesce(sum(updated), 0) AS updated,
+                   coalesce(sum(unchanged), 0) AS unchanged, coalesce(sum(skipped), 0) AS skipped,
+                   coalesce(sum(rejected), 0) AS rejected
+              FROM ingest.ledger WHERE chunk_id = p_chunk.id) AS l
+     WHERE c.id = p_chunk.id;
+    PERFORM ingest.settle_job(p_chunk.job_id);
+END $$;
+
+-- Take chunks back whose lease ran out or is missing, or whose worker is named in p_dead (found dead by whoever calls);
+-- any worker may call it at any time. A chunk that has cost p_max_crashes leases in a row without a batch committed is
+-- failed: it would take down every worker in turn.
+CREATE OR REPLACE FUNCTION ingest.rescue_chunks(p_ttl interval, p_max_crashes integer, p_dead uuid[]) RETURNS integer LANGUAGE plpgsql AS $$
+DECLARE
+    v_chunk ingest.chunks;
+    v_count integer := 0;
+BEGIN
+    FOR v_chunk IN
+        WITH dead AS MATERIALIZED (
+            SELECT c.id, c.epoch,
+                   CASE WHEN EXISTS (SELECT FROM ingest.ledger g WHERE g.chunk_id = c.id AND g.epoch = c.epoch)
+                        THEN 1 ELSE c.crash_count + 1 END AS crashes
+              FROM ingest.chunks c LEFT JOIN ingest.leases l ON l.chunk_id = c.id AND l.epoch = c.epoch
+             WHERE c.state = 'processing'
+               AND (c.worker_id = ANY (p_dead)
+                    OR c.claimed_at < clock_timestamp() - p_ttl
+                       AND (l.chunk_id IS NULL OR l.heartbeat_at < clock_timestamp() - p_ttl))
+             ORDER BY c.id LIMIT 100 FOR NO KEY UPDATE OF c SKIP LOCKED)
+        UPDATE ingest.chunks c
+           SET crash_count = dead.crashes,
+               attempt = attempt - 1,
+               state = CASE WHEN dead.crashes >= p_max_crashes THEN 'failed' ELSE 'pending' END,
+               finished_at = CASE WHEN dead.crashes >= p_max_crashes THEN clock_timestamp() END,
+               run_at = clock_timestamp(),
+               error_code = 'E_WORKER_LOST',
+               error_message = format('its worker went silent %s times in a row', dead.crashes)
+          FROM dead WHERE c.id = dead.id AND c.epoch = dead.epoch AND c.state = 'processing'
+        RETURNING c.*
+    LOOP
+        DELETE FROM ingest.leases WHERE chunk_id = v_chunk.id;
+        PERFORM ingest.close_failed_chunk(v_chunk);
+        PERFORM ingest.announce_work(v_chunk.queue);
+        v_count := v_count + 1;
+    END LOOP;
+    RETURN v_count;
+END $$;
+
+-- The upload is whole: its chunks and the job become claimable together. False when the job is no longer receiving.
+CREATE OR REPLACE FUNCTION ingest.complete_upload(p_job uuid, p_bytes bigint, p_sha256 bytea, p_records bigint)
+RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+    v_queue text;
+BEGIN
+    UPDATE ingest.chunks SET state = 'pending', run_at = clock_timestamp() WHERE job_id = p_job AND state = 'receiving';
+    UPDATE ingest.jobs
+       SET state = 'pending', bytes_total = p_bytes, bytes_received = p_bytes, sha256 = p_sha256, records = p_records,
+           updated_at = clock_timestamp()
+     WHERE id = p_job AND state = 'receiving'
+    RETURNING queue INTO v_queue;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    PERFORM ingest.announce(p_job);
+    PERFORM ingest.announce_work(v_queue);
+    PERFORM ingest.settle_job(p_job);           -- a file without records has ended already
+    RETURN true;
+END $$;
+
+-- The upload broke or the file cannot be loaded: nothing of it may ever be claimed.
+CREATE OR REPLACE FUNCTION ingest.fail_upload(p_job uuid, p_code text, p_message text) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    DELETE FROM ingest.chunks WHERE job_id = p_job AND state = 'receiving';
+    UPDATE ingest.jobs
+       SET state = 'failed', error_code = p_code, error_message = p_message,
+           finished_at = clock_timestamp(), updated_at = clock_timestamp()
+     WHERE id = p_job AND state = 'receiving';
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    PERFORM ingest.announce(p_job);
+    RETURN true;
+END $$;
+
+-- Fail uploads whose receiver has been silent for p_silence (it was killed); returns their ids so that the objects can go.
+CREATE OR REPLACE FUNCTION ingest.fail_silent_uploads(p_silence interval) RETURNS SETOF uuid LANGUAGE plpgsql AS $$
+DECLARE
+    v_job uuid;
+BEGIN
+    FOR v_job IN SELECT id FROM ingest.jobs WHERE state = 'receiving' AND updated_at < clock_timestamp() - p_silence LOOP
+        IF ingest.fail_upload(v_job, 'E_UPLOAD_INCOMPLETE', 'the server stopped before the upload was complete; send the file again') THEN
+            RETURN NEXT v_job;
+        END IF;
+    END LOOP;
+END $$;

@@ -1,0 +1,140 @@
+-- Isolated loading: find, for every record of a staging table, whether and why the target refuses it.
+-- A staging table is a temporary table (ordinal integer, c1 text, c2 text, ...) that holds well-formed records.
+
+-- The error of reading p_value as p_type by the type's own input rules; no row when it is fine. For PostgreSQL 15, and
+-- for types that cannot report an error softly; 16 and newer have pg_input_error_info.
+CREATE OR REPLACE FUNCTION ingest.input_error(p_value text, p_type text)
+RETURNS TABLE (message text, sql_state text) LANGUAGE plpgsql AS $$
+DECLARE
+    v_limit integer := (regexp_match(p_type, '^(?:character varying|character|bit|bit varying)\((\d+)\)$'))[1];
+BEGIN
+    -- An explicit cast to a type with a length cuts the value silently, so the length is compared by hand.
+    EXECUTE format('SELECT $1::%s', CASE WHEN v_limit IS NULL THEN p_type
+                   ELSE format_type(to_regtype(p_type), -1) END) USING p_value;
+    IF p_type LIKE 'character%' AND char_length(rtrim(p_value, ' ')) > v_limit THEN
+        RETURN QUERY SELECT format('value too long for type %s', p_type), '22001';
+    ELSIF p_type LIKE 'bit varying%' AND char_length(p_value) > v_limit THEN
+        RETURN QUERY SELECT format('bit string too long for type %s', p_type), '22001';
+    ELSIF p_type LIKE 'bit(%' AND char_length(p_value) <> v_limit THEN
+        RETURN QUERY SELECT format('bit string length does not match type %s', p_type), '22026';
+    END IF;
+EXCEPTION WHEN OTHERS THEN
+    RETURN QUERY SELECT SQLERRM, SQLSTATE;
+END $$;
+
+-- Words that PostgreSQL accepts as dates but that mean another day when the batch is tried again.
+CREATE OR REPLACE FUNCTION ingest.moving_dates(p_staging text, p_columns text[], p_types text[])
+RETURNS TABLE (ordinal integer, column_name text, message text) LANGUAGE plpgsql AS $$
+BEGIN
+    FOR i IN 1 .. cardinality(p_columns) LOOP
+        IF p_types[i] ~ '^(date|time)' THEN
+            RETURN QUERY EXECUTE format(
+                'SELECT ordinal, %L::text, ''a moving date: it means another day each time it is read''::text
+                   FROM %s WHERE c%s ~* ''\m(now|today|tomorrow|yesterday)\M''', p_columns[i], p_staging, i);
+        END IF;
+    END LOOP;
+END $$;
+
+-- Every value that its column's type refuses, all columns of a record reported. Finds nothing where it cannot tell
+-- (PostgreSQL 15, or a type without soft errors): then inserting finds out, more slowly.
+CREATE OR REPLACE FUNCTION ingest.refused_values(p_staging text, p_columns text[], p_types text[])
+RETURNS TABLE (ordinal integer, column_name text, sql_state text, message text) LANGUAGE plpgsql AS $$
+BEGIN
+    IF current_setting('server_version_num')::integer < 160000 THEN
+        RETURN;
+    END IF;
+    FOR i IN 1 .. cardinality(p_columns) LOOP
+        CONTINUE WHEN p_types[i] IN ('text', 'character varying');
+        BEGIN
+            RETURN QUERY EXECUTE format(
+                'SELECT s.ordinal, %L::text, e.sql_error_code, e.message
+                   FROM %s s, LATERAL pg_input_error_info(s.c%s, %L) e
+                  WHERE s.c%s IS NOT NULL AND NOT pg_input_is_valid(s.c%s, %L)',
+                p_columns[i], p_staging, i, p_types[i], i, i, p_types[i]);
+        EXCEPTION WHEN OTHERS THEN
+            IF left(SQLSTATE, 2) NOT IN ('22', '23', '0A') THEN
+                RAISE;
+            END IF;
+        END;
+    END LOOP;
+END $$;
+
+-- The same for a few records, one value at a time, on any version and for any type.
+CREATE OR REPLACE FUNCTION ingest.explain_values(p_staging text, p_ordinals integer[], p_columns text[], p_types text[])
+RETURNS TABLE (ordinal integer, column_name text, sql_state text, message text) LANGUAGE plpgsql AS $$
+BEGIN
+    FOR i IN 1 .. cardinality(p_columns) LOOP
+        RETURN QUERY EXECUTE format(
+            'SELECT s.ordinal, %L::text, e.sql_state, e.message
+               FROM (SELECT ordinal, c%s AS value FROM %s WHERE ordinal = ANY ($1) AND c%s IS NOT NULL OFFSET 0) s,
+                    LATERAL ingest.input_error(s.value, %L) e',
+            p_columns[i], i, p_staging, i, p_types[i]) USING p_ordinals;
+    END LOOP;
+END $$;
+
+-- Insert the staged records p_low..p_high; where a range fails, halve it under a savepoint until each refused record
+-- stands alone, in file order, so that of two records with one key the first wins. p_insert takes $1 = low, $2 = high.
+-- Returns a row for each refused record and last a row without ordinal that counts the rows inserted.
+-- Errors that say nothing about a record (connection, resources, locks, syntax, permissions) are raised.
+CREATE OR REPLACE FUNCTION ingest.insert_isolated(p_insert text, p_low integer, p_high integer)
+RETURNS TABLE (ordinal integer, sql_state text, message text, column_name text, constraint_name text,
+               constraint_columns text, constraint_rule text, inserted bigint) LANGUAGE plpgsql AS $$
+DECLARE
+    v_lows integer[] := ARRAY[p_low];
+    v_highs integer[] := ARRAY[p_high];
+    v_depth integer := 1;
+    v_low integer;
+    v_high integer;
+    v_rows bigint;
+    v_total bigint := 0;
+    v_state text;
+    v_schema text;
+    v_table text;
+BEGIN
+    WHILE v_depth > 0 LOOP
+        v_low := v_lows[v_depth];
+        v_high := v_highs[v_depth];
+        v_depth := v_depth - 1;
+        BEGIN
+            EXECUTE p_insert USING v_low, v_high;
+            GET DIAGNOSTICS v_rows = ROW_COUNT;
+            v_total := v_total + v_rows;
+        EXCEPTION WHEN OTHERS THEN
+            GET STACKED DIAGNOSTICS v_state = RETURNED_SQLSTATE, message = MESSAGE_TEXT, column_name = COLUMN_NAME,
+                constraint_name = CONSTRAINT_NAME, v_schema = SCHEMA_NAME, v_table = TABLE_NAME;
+            IF left(v_state, 2) IN ('08', '0A', '25', '26', '28', '34', '3D', '3F', '40', '42', '53', '55', '57', '58', 'XX') THEN
+                RAISE;
+            END IF;
+            IF v_low = v_high THEN
+                ordinal := v_low;
+                sql_state := v_state;
+                SELECT string_agg(a.attname, ', ' ORDER BY k.position), pg_get_constraintdef(c.oid)
+                  INTO constraint_columns, constraint_rule
+                  FROM pg_constraint c JOIN pg_class t ON t.oid = c.conrelid JOIN pg_namespace n ON n.oid = t.relnamespace
+                  CROSS JOIN LATERAL unnest(c.conkey) WITH ORDINALITY AS k(attnum, position)
+                  JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k.attnum
+                 WHERE n.nspname = v_schema AND t.relname = v_table AND c.conname = constraint_name
+                 GROUP BY c.oid;
+                RETURN NEXT;
+            ELSE
+                v_lows[v_depth + 1] := (v_low + v_high) / 2 + 1;
+                v_highs[v_depth + 1] := v_high;
+                v_lows[v_depth + 2] := v_low;
+                v_highs[v_depth + 2] := (v_low + v_high) / 2;
+                v_depth := v_depth + 2;
+            END IF;
+        END;
+    END LOOP;
+    ordinal := NULL; sql_state := NULL; message := NULL; column_name := NULL; constraint_name := NULL;
+    constraint_columns := NULL; constraint_rule := NULL;
+    inserted := v_total;
+    RETURN NEXT;
+END $$;
+
+-- Whether the table may drop a record without an error: a row trigger that returns NULL, or a rule.
+CREATE OR REPLACE FUNCTION ingest.may_drop_rows(p_table regclass) RETURNS boolean LANGUAGE sql STABLE AS $$
+    SELECT EXISTS (SELECT FROM pg_trigger t
+                    WHERE t.tgrelid IN (SELECT relid FROM pg_partition_tree(p_table) UNION SELECT p_table)
+                      AND NOT t.tgisinternal AND t.tgtype & 7 = 7)             -- BEFORE INSERT FOR EACH ROW
+        OR EXISTS (SELECT FROM pg_rewrite r WHERE r.ev_class = p_table AND r.rulename <> '_RETURN')
+$$;

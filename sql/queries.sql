@@ -1,0 +1,188 @@
+-- The statements the service sends, by name. `ingest.statements` reads this file once.
+
+-- name: claim_chunks
+-- Claim up to $3 chunks of queue $2 for worker $1, with the spec of their jobs.
+SELECT c.*, j.spec FROM ingest.claim_chunks($1, $2, $3) c JOIN ingest.jobs j ON j.id = c.job_id;
+
+-- name: committed_starts
+-- The batches of a chunk that are in the ledger.
+SELECT byte_start FROM ingest.ledger WHERE chunk_id = $1;
+
+-- name: is_committed
+SELECT EXISTS (SELECT FROM ingest.ledger WHERE chunk_id = $1 AND byte_start = $2);
+
+-- name: renew_leases
+SELECT ingest.renew_leases($1, $2, $3, $4) AS chunk_id;
+
+-- name: commit_batch
+SELECT ingest.commit_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11);
+
+-- name: finish_chunk
+SELECT ingest.finish_chunk($1, $2);
+
+-- name: release_chunk
+SELECT ingest.release_chunk($1, $2, $3);
+
+-- name: fail_chunk
+SELECT ingest.fail_chunk($1, $2, $3, $4, $5, $6, $7);
+
+-- name: rescue_chunks
+SELECT ingest.rescue_chunks($1, $2, $3);
+
+-- name: register_worker
+INSERT INTO ingest.workers (id, host, pid, version) VALUES ($1, $2, $3, $4);
+
+-- name: unregister_worker
+SELECT ingest.unregister_worker($1);
+
+-- name: workers_of_host
+-- Workers that said they run on host $1, and are not $2.
+SELECT id, pid, started_at FROM ingest.workers WHERE host = $1 AND id <> $2;
+
+-- name: forget_workers
+-- Workers that have been silent for longer than $1, or are named in $2, and hold nothing.
+DELETE FROM ingest.workers w WHERE (heartbeat_at < clock_timestamp() - $1::interval OR id = ANY ($2))
+   AND NOT EXISTS (SELECT FROM ingest.leases l WHERE l.worker_id = w.id);
+
+-- name: insert_rejects
+INSERT INTO ingest.rejects (job_id, chunk_id, line, byte_offset, column_name, value, code, sqlstate, message, raw, raw_bytes, truncated)
+SELECT $1, $2, * FROM unnest($3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
+                             $10::text[], $11::bytea[], $12::boolean[]);
+
+-- name: create_job
+INSERT INTO ingest.jobs (id, dataset, filename, priority, queue, spec, bytes_total) VALUES ($1, $2, $3, $4, $5, $6, $7);
+
+-- name: add_chunk
+INSERT INTO ingest.chunks (job_id, ordinal, queue, priority, object_key, object_offset, length_bytes, file_offset,
+                           first_line, records, batch_ends, batch_records, batch_lines, batch_blanks)
+SELECT id, $2, queue, priority, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12 FROM ingest.jobs WHERE id = $1 AND state = 'receiving'
+RETURNING id;
+
+-- name: touch_upload
+UPDATE ingest.jobs SET bytes_received = greatest(bytes_received, $2), updated_at = clock_timestamp()
+ WHERE id = $1 AND state = 'receiving';
+
+-- name: complete_upload
+SELECT ingest.complete_upload($1, $2, $3, $4);
+
+-- name: fail_upload
+SELECT ingest.fail_upload($1, $2, $3);
+
+-- name: fail_silent_uploads
+SELECT ingest.fail_silent_uploads($1) AS job_id;
+
+-- name: jobs_by_id
+-- Jobs with the progress of their chunks and, for chunks at work, of their ledger.
+SELECT j.*, p.*, clock_timestamp() AS read_at
+  FROM ingest.jobs j
+  CROSS JOIN LATERAL (
+       SELECT count(*) FILTER (WHERE c.state IN ('receiving', 'pending')) AS chunks_pending,
+              count(*) FILTER (WHERE c.state = 'processing') AS chunks_processing,
+              count(*) FILTER (WHERE c.state = 'completed') AS chunks_completed,
+              count(*) FILTER (WHERE c.state IN ('failed', 'cancelled')) AS chunks_failed,
+              coalesce(sum(CASE WHEN c.state = 'completed' THEN c.length_bytes ELSE l.bytes END), 0)::bigint AS bytes_loaded,
+              coalesce(sum(CASE WHEN c.state = 'completed' THEN c.inserted ELSE l.inserted END), 0)::bigint AS inserted_now,
+              coalesce(sum(CASE WHEN c.state = 'completed' THEN c.updated ELSE l.updated END), 0)::bigint AS updated_now,
+              coalesce(sum(CASE WHEN c.state = 'completed' THEN c.unchanged ELSE l.unchanged END), 0)::bigint AS unchanged_now,
+              coalesce(sum(CASE WHEN c.state = 'completed' THEN c.skipped ELSE l.skipped END), 0)::bigint AS skipped_now,
+              coalesce(sum(CASE WHEN c.state = 'completed' THEN c.rejected ELSE l.rejected END), 0)::bigint AS rejected_now,
+              coalesce(sum(c.length_bytes), 0)::bigint AS bytes_to_load
+         FROM ingest.chunks c
+         LEFT JOIN LATERAL (
+              SELECT sum(byte_end - byte_start) AS bytes, sum(g.inserted) AS inserted, sum(g.updated) AS updated,
+                     sum(g.unchanged) AS unchanged, sum(g.skipped) AS skipped, sum(g.rejected) AS rejected
+                FROM ingest.ledger g WHERE g.chunk_id = c.id AND c.state IN ('pending', 'processing', 'failed', 'cancelled')) l
+           ON c.epoch > 0 AND c.state <> 'completed'
+        WHERE c.job_id = j.id) p
+ WHERE j.id = ANY ($1);
+
+-- name: page_of_job_ids
+SELECT id FROM ingest.jobs
+ WHERE ($3::text IS NULL OR state = $3) AND ($4::text IS NULL OR dataset = $4)
+ ORDER BY created_at DESC, id DESC LIMIT $1 OFFSET $2;
+
+-- name: count_jobs
+SELECT count(*) FROM ingest.jobs WHERE ($1::text IS NULL OR state = $1) AND ($2::text IS NULL OR dataset = $2);
+
+-- name: page_of_chunks
+SELECT c.ordinal, c.state AS status, c.attempt, c.worker_id, w.host AS worker_host, w.pid AS worker_pid, c.file_offset,
+       c.length_bytes, c.first_line, c.records, cardinality(c.batch_ends) AS batches,
+       (SELECT count(*) FROM ingest.ledger g WHERE g.chunk_id = c.id) AS batches_committed,
+       c.inserted, c.updated, c.unchanged, c.skipped, c.rejected,
+       c.error_code, c.error_message, c.claimed_at, c.finished_at
+  FROM ingest.chunks c LEFT JOIN ingest.workers w ON w.id = c.worker_id
+ WHERE c.job_id = $1 ORDER BY c.ordinal LIMIT $2 OFFSET $3;
+
+-- name: count_chunks
+SELECT count(*) FROM ingest.chunks WHERE job_id = $1;
+
+-- name: page_of_rejects
+SELECT line, byte_offset, column_name AS "column", value, code, sqlstate, message, raw, raw_bytes, truncated
+  FROM ingest.rejects
+ WHERE job_id = $1 AND ($4::text IS NULL OR code = $4) AND ($5::text IS NULL OR column_name = $5)
+ ORDER BY line, id LIMIT $2 OFFSET $3;
+
+-- name: count_rejects
+SELECT count(*) FROM ingest.rejects
+ WHERE job_id = $1 AND ($2::text IS NULL OR code = $2) AND ($3::text IS NULL OR column_name = $3);
+
+-- name: queue_depth
+SELECT count(*) FILTER (WHERE state = 'pending') AS pending,
+       count(*) FILTER (WHERE state = 'processing') AS processing,
+       coalesce(extract(epoch FROM clock_timestamp() - min(run_at) FILTER (WHERE state = 'pending')), 0)::float8 AS oldest_age_s
+  FROM ingest.chunks WHERE state IN ('pending', 'processing');
+
+-- name: jobs_with_objects
+-- Which of the jobs in $1 exist, and whether their stored chunks may still be read: not when the job has ended, except
+-- for failed chunks, which can be retried.
+SELECT id, state NOT IN ('completed', 'cancelled')
+           AND (state <> 'failed' OR EXISTS (SELECT FROM ingest.chunks c WHERE c.job_id = j.id AND c.state = 'failed')) AS needed
+  FROM ingest.jobs j WHERE id = ANY ($1);
+
+-- name: unfinished_job_of_queue
+SELECT id, state FROM ingest.jobs WHERE queue = $1 AND state IN ('pending', 'processing') ORDER BY created_at DESC LIMIT 1;
+
+-- name: tables_of_schemas
+SELECT n.nspname AS schema, c.relname AS table, obj_description(c.oid, 'pg_class') AS description
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE n.nspname = ANY ($1) AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+ ORDER BY 1, 2;
+
+-- name: columns_of_table
+SELECT a.attname AS name, format_type(a.atttypid, a.atttypmod) AS type, a.attnotnull AS not_null,
+       (a.atthasdef AND a.attgenerated = '') OR a.attidentity <> '' AS has_default,
+       a.attgenerated <> '' AS generated,
+       coalesce(a.attnum = ANY (k.conkey), false) AS is_key
+  FROM pg_class c
+  JOIN pg_namespace n ON n.oid = c.relnamespace
+  JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+  LEFT JOIN pg_constraint k ON k.conrelid = c.oid AND k.contype = 'p'
+ WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p')
+ ORDER BY a.attnum;
+
+-- name: unique_columns
+-- The columns that unique and exclusion indexes look at; '' stands for an expression.
+SELECT DISTINCT coalesce(a.attname, '') AS name
+  FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+  CROSS JOIN LATERAL unnest(i.indkey) AS k(attnum)
+  LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum AND k.attnum > 0
+ WHERE n.nspname = $1 AND c.relname = $2 AND (i.indisunique OR i.indisexclusion);
+
+-- name: may_drop_rows
+SELECT ingest.may_drop_rows($1::text::regclass);
+
+-- name: base_types
+-- The types $1 without their lengths: what a text is cast to before assignment checks the length.
+SELECT format_type(to_regtype(t), -1) FROM unnest($1::text[]) WITH ORDINALITY AS u(t, n) ORDER BY n;
+
+-- name: moving_dates
+SELECT * FROM ingest.moving_dates($1, $2, $3);
+
+-- name: refused_values
+SELECT * FROM ingest.refused_values($1, $2, $3);
+
+-- name: explain_values
+SELECT * FROM ingest.explain_values($1, $2, $3, $4);
+
+-- name: insert_isolated
+SELECT * FROM ingest.insert_isolated($1, $2, $3);

@@ -1,0 +1,97 @@
+"""What tests share: one PostgreSQL for the session, a database of its own for each test, and the service as a process.
+
+INGEST_TEST_DATABASE_URL names another server (as superuser, for example PostgreSQL 15) to run the same tests on.
+The fixtures are synchronous, because pytest-trio's own live only as long as one test.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import hypothesis
+import pytest
+import trio
+
+from ingest.database import migrate
+from ingest.database.embedded import bin_path, embedded_postgres
+from tests.processes import Starter, clean_environment, starting
+
+TEMPLATE = "ingest_template"
+
+# A shared machine may stall any example; what is slow shows in --durations.
+hypothesis.settings.register_profile("ingest", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("ingest")
+
+_numbers = itertools.count(1)
+
+Psql = Callable[[str], str]
+
+
+def run_psql(dsn: str, sql: str) -> str:
+    """Run SQL or psql commands, each statement by itself; returns the bare output. Fails on the first error."""
+    done = subprocess.run(
+        [bin_path() / "psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-d", dsn],
+        input=sql,
+        capture_output=True,
+        text=True,
+        env=clean_environment() | {"PGCLIENTENCODING": "UTF8"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def named(dsn: str, database: str) -> str:
+    """The same server, another database."""
+    return re.sub(r"^(\w+://[^/?]*)(/[^?]*)?", rf"\g<1>/{database}", dsn)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """DSN of a superuser on the server of this session."""
+    given = os.environ.get("INGEST_TEST_DATABASE_URL")
+    if given:
+        yield given
+        return
+    with embedded_postgres(tmp_path_factory.mktemp("server")) as dsn:
+        yield named(dsn, "postgres")
+
+
+@pytest.fixture(scope="session")
+def template(server: str) -> Iterator[str]:
+    """Name of a migrated database that nobody is connected to."""
+    name = f"{TEMPLATE}_{os.getpid()}"
+    run_psql(server, f"create database {name}")
+    try:
+        trio.run(migrate, named(server, name))
+        yield name
+    finally:
+        run_psql(server, f"drop database {name} with (force)")
+
+
+@pytest.fixture
+def dsn(server: str, template: str) -> Iterator[str]:
+    """DSN of a migrated database that is this test's own."""
+    name = f"test_{os.getpid()}_{next(_numbers)}"
+    run_psql(server, f"create database {name} template {template}")
+    yield named(server, name)
+    run_psql(server, f"drop database if exists {name} with (force)")
+
+
+@pytest.fixture
+def psql(dsn: str) -> Psql:
+    """Run SQL (or `\\copy`) in this test's database and get the bare output."""
+    return lambda sql: run_psql(dsn, sql)
+
+
+@pytest.fixture
+def service(dsn: str, tmp_path: Path) -> Iterator[Starter]:
+    """Start the service: `service()`, `service("worker", WORKER_BATCH_SIZE="1000")`, `service.command("migrate")`."""
+    environment = {"DATABASE_URL": dsn, "INGEST_HOME": str(tmp_path / "home"), "LOG_FORMAT": "json"}
+    with starting(tmp_path, environment) as starter:
+        yield starter

@@ -1,0 +1,1 @@
+"""The HTTP side over real sockets, with small typed fakes of what lies below it."""

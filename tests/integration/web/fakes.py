@@ -1,0 +1,194 @@
+"""Fakes of the layers below the web: they keep what they were given, so that tests can look at it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import trio
+
+from ingest.datasets import Dataset
+from ingest.errors import FileError, IngestError, RequestError
+from ingest.job import JobState, JobView
+from ingest.receiving import UploadOptions
+from ingest.web.health import (
+    BatchesInFlight,
+    QueueStatistics,
+    ServiceStatistics,
+    WorkerStatistics,
+)
+
+
+def job_view(**changes: Any) -> JobView:
+    """Return a job as the layer below would, with some fields changed."""
+    fields: dict[str, Any] = dict.fromkeys(JobView.__dataclass_fields__, 0)
+    nothing = dict.fromkeys(
+        ("rows_per_second", "eta_seconds", "error", "parent_id", "sha256", "started_at", "completed_at", "total_rows")
+    )
+    now = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    return JobView(**{
+        **fields,
+        **nothing,
+        "id": uuid4(),
+        "dataset": "public.t",
+        "filename": "f.csv",
+        "status": JobState.PENDING,
+        "mode": "batches",
+        "chunks": {"pending": 1},
+        "created_at": now,
+        "updated_at": now,
+        **changes,
+    })
+
+
+@dataclass
+class FakeUpload:
+    """An upload that hashes what it is fed."""
+
+    options: UploadOptions
+    on_feed: Callable[[bytes], Awaitable[None]]
+    refuse_at_end: bool = False
+    size: int = 0
+    digest: Any = field(default_factory=hashlib.sha256)
+    head: bytes = b""
+    finished: bool = False
+    aborted_with: BaseException | None = None
+
+    async def feed(self, data: bytes) -> None:
+        """Take some bytes."""
+        self.size += len(data)
+        self.digest.update(data)
+        self.head = (self.head + data)[:100] if len(self.head) < 100 else self.head
+        await self.on_feed(data)
+        if self.head.startswith(b"wrong"):
+            raise FileError("the header does not fit", code="E_HEADER_MISMATCH", missing=["a"], unknown=["wrong"])
+
+    async def finish(self) -> JobView:
+        """Return the job."""
+        if self.size == 0:
+            raise FileError("the file is empty", code="E_EMPTY")
+        self.finished = True
+        return job_view(
+            dataset=self.options.dataset,
+            filename=self.options.filename,
+            bytes_received=self.size,
+            sha256=self.digest.hexdigest(),
+        )
+
+
+class FakeReceiving:
+    """Offers uploads; `uploads` has them all, `aborted` is set when one was left unfinished."""
+
+    def __init__(self) -> None:
+        self.uploads: list[FakeUpload] = []
+        self.aborted = trio.Event()
+        self.fed = trio.Event()
+        self.on_feed: Callable[[bytes], Awaitable[None]] = self._note
+
+    async def _note(self, data: bytes) -> None:
+        self.fed.set()
+
+    @asynccontextmanager
+    async def upload(self, options: UploadOptions) -> AsyncIterator[FakeUpload]:
+        """Open an upload."""
+        if options.dataset == "nowhere":
+            raise RequestError("there is no dataset 'nowhere'", code="E_DATASET_UNKNOWN")
+        upload = FakeUpload(options, self.on_feed)
+        self.uploads.append(upload)
+        try:
+            yield upload
+        except BaseException as error:
+            upload.aborted_with = error
+            self.aborted.set()
+            raise
+
+
+class FakeJobs:
+    """Holds jobs and their rejects; raises `failure` when it is set."""
+
+    def __init__(self) -> None:
+        self.views: list[JobView] = []
+        self.reject_rows: list[dict[str, Any]] = []
+        self.failure: Exception | None = None
+        self.asked: dict[str, Any] = {}
+
+    def _ask(self, **asked: Any) -> None:
+        self.asked = asked
+        if self.failure is not None:
+            raise self.failure
+
+    async def get(self, job_id: UUID) -> JobView | None:
+        """Return a job."""
+        self._ask(job_id=job_id)
+        return next((view for view in self.views if view.id == job_id), None)
+
+    async def page(
+        self, *, page: int, limit: int, status: JobState | None, dataset: str | None
+    ) -> tuple[list[JobView], int]:
+        """Return all jobs as one page."""
+        self._ask(page=page, limit=limit, status=status, dataset=dataset)
+        return self.views, len(self.views)
+
+    async def chunks(self, job_id: UUID, *, page: int, limit: int) -> tuple[list[dict[str, Any]], int]:
+        """Return a chunk."""
+        self._ask(job_id=job_id, page=page, limit=limit)
+        return [{"ordinal": 1, "claimed_at": datetime(2026, 1, 1, tzinfo=UTC)}], 1
+
+    async def rejects(
+        self, job_id: UUID, *, page: int, limit: int, code: str | None, column: str | None
+    ) -> tuple[list[dict[str, Any]], int]:
+        """Return all rejects as one page."""
+        self._ask(job_id=job_id, page=page, limit=limit, code=code, column=column)
+        return self.reject_rows, len(self.reject_rows)
+
+
+class FakeDatasets:
+    """Knows one dataset."""
+
+    dataset = Dataset(name="public.t", schema="public", table="t", columns=())
+
+    async def find(self, name: str) -> Dataset:
+        """Return the dataset."""
+        if name != self.dataset.name:
+            raise RequestError(f"there is no dataset {name!r}", code="E_DATASET_UNKNOWN")
+        return self.dataset
+
+    async def all(self) -> list[Dataset]:
+        """Return every dataset."""
+        return [self.dataset]
+
+
+class FakeHealth:
+    """A service in good health, until told otherwise."""
+
+    def __init__(self) -> None:
+        self.started = True
+        self.failure: IngestError | None = None
+        self.hangs = False
+
+    def statistics(self) -> ServiceStatistics:
+        """Return the statistics."""
+        return ServiceStatistics(
+            version="1.2.3",
+            role="serve",
+            started=self.started,
+            uptime_s=12.34,
+            pool={"size": 10, "idle": 9},
+            storage={"objects": 0},
+            worker=WorkerStatistics(
+                id="w1", heartbeat_age_s=0.5, chunks=1, batches_in_flight=BatchesInFlight(queued=1), last_batch_s=None
+            ),
+        )
+
+    async def queue(self) -> QueueStatistics:
+        """Return the queue."""
+        if self.hangs:
+            await trio.sleep_forever()
+        if self.failure is not None:
+            raise self.failure
+        return QueueStatistics(pending=3, processing=1, oldest_age_s=1.5)
