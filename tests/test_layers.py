@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parent.parent / "ingest"
 # From the top down. A package stands for all of its modules.
 LAYERS = {
     6: {"__main__", "cli"},
-    5: {"service"},
+    5: {"service", "localload"},
     4: {"web"},
     3: {"poller", "chunkrun", "reader", "writer", "heartbeat", "janitor", "worker", "work", "leases", "order"},
     2: {"receiving", "upload", "cutter", "jobs", "queue", "loading", "datasets", "storage", "objects", "events"},

@@ -19,6 +19,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 from urllib.parse import quote
 
 import psutil
@@ -71,10 +72,11 @@ def refused(detail: str) -> SettingsError:
 
 @dataclass(frozen=True)
 class Cluster:
-    """A cluster in `home`/data that runs as `account`; who initialises, starts or stops it holds the home's lock."""
+    """A cluster in `home`/data that runs as `account`; who initialises, starts or stops it holds `lock`."""
 
     home: Path
     account: Account
+    lock: IO[bytes] | None = None
 
     @property
     def data(self) -> Path:
@@ -222,7 +224,9 @@ class Cluster:
                 cwd=self.home,
                 # PGDATA, PGPORT, PGOPTIONS and the rest of the caller's are for other servers.
                 env={"PATH": os.defpath, "LC_ALL": "C"},
-                stdin=subprocess.DEVNULL,
+                # Shares the lock: when we are killed, nobody else touches the cluster until the program has finished.
+                # The server does not inherit it, because pg_ctl starts it with /dev/null as its input.
+                stdin=self.lock or subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
                 errors="replace",

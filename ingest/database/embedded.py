@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
@@ -37,11 +38,11 @@ def embedded_postgres(data_dir: Path) -> Iterator[str]:
     with ExitStack() as held:
         with _explained(data_dir):
             cluster = _open(data_dir)
-            with _locked(cluster, "lock"):
+            with _locked(cluster) as exclusive:
                 users = held.enter_context(_opened(cluster, "users"))
                 fcntl.flock(users, fcntl.LOCK_SH)
                 held.callback(_leave, cluster, users)
-                dsn = _ready(cluster)
+                dsn = _ready(exclusive)
         yield dsn
 
 
@@ -56,13 +57,13 @@ def _ready(cluster: Cluster) -> str:
 
 
 def _leave(cluster: Cluster, users: IO[bytes]) -> None:
-    with _locked(cluster, "lock"):
+    with _locked(cluster) as exclusive:
         try:
             fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return  # somebody else still uses it
         try:
-            cluster.stop()
+            exclusive.stop()
         except SettingsError as error:
             # The work is done and committed; the next start finds the server and uses it.
             log.warning("embedded postgres not stopped", folder=cluster.home, error=error.detail)
@@ -81,15 +82,15 @@ def _open(data_dir: Path) -> Cluster:
 
 
 @contextmanager
-def _locked(cluster: Cluster, name: str) -> Iterator[None]:
-    with _opened(cluster, name) as file:
+def _locked(cluster: Cluster) -> Iterator[Cluster]:
+    with _opened(cluster, "lock") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        yield replace(cluster, lock=file)
 
 
 def _opened(cluster: Cluster, name: str) -> IO[bytes]:
     path = cluster.home / name
-    file = path.open("ab")
+    file = path.open("a+b")
     cluster.account.take(path)
     return file
 

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from asyncpg import Record
+from asyncpg import Record as Record
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy

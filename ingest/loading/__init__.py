@@ -4,6 +4,7 @@
     isolated  after direct has failed: every record that cannot be loaded is found alone, the others are loaded
     staging   temporary tables of well-formed records, shared by both
     screening malformed records (field count, encoding) and moving dates, found before PostgreSQL sees them
+    patterns  the search for what COPY must not see
     fields    one record -> its fields, by COPY's rules
     reasons   SQLSTATE -> the reject's stable code and its sentence
 
@@ -38,7 +39,7 @@ async def load_direct(database: Database, batch: Batch) -> BatchResult:
 
 
 async def load_isolated(database: Database, batch: Batch) -> BatchResult:
-    """Load every good record of a batch and write the others to the rejects. Raises as `load_direct`, but no RowError."""
+    """Load every good record of a batch, the others go to the rejects. Raises as `load_direct`, but no RowError."""
     return await _load(database, batch, insert_isolated)
 
 

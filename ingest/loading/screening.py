@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+import numpy as np
+
 from ingest.batch import Batch
 from ingest.dialect import Dialect
 from ingest.loading.fields import fields
+from ingest.loading.patterns import Pattern, matches
 from ingest.reject import MAX_RAW_BYTES, MAX_VALUE_CHARS, Reject
 from ingest.splitter import Records, records
 
-# A line `\.` ends a COPY silently before PostgreSQL 18, even inside quotes.
-COPY_END = re.compile(rb"^\\\.\r?$", re.MULTILINE)
-MOVING_WORDS = (b"now", b"today", b"tomorrow", b"yesterday")
 MOVING_DATE = re.compile(rb"\b(?:now|today|tomorrow|yesterday)\b", re.IGNORECASE)
 
 
@@ -25,33 +25,32 @@ def records_of(batch: Batch) -> Records:
 
 def may_copy(batch: Batch) -> bool:
     """Tell whether the batch's bytes can go to COPY as they are."""
-    return not (batch.range.blank_lines or has_copy_end(batch.data) or has_moving_dates(batch))
+    if batch.range.blank_lines:
+        return False
+    dates = date_columns(batch)
+    found = matches(batch.data, *((Pattern.COPY_END, Pattern.MOVING_DATE) if dates else (Pattern.COPY_END,)))
+    if Pattern.COPY_END in found:
+        return False
+    words = found.get(Pattern.MOVING_DATE)
+    return not words or not any(_moves(values, dates) for values in _records_at(batch, words))
 
 
 def has_copy_end(data: bytes) -> bool:
-    """Tell whether a line of `data` is `\\.`; the search for the two bytes is free where there is no backslash."""
-    return b"\\." in data and COPY_END.search(data) is not None
+    """Tell whether a line of `data` is `\\.`."""
+    return b"\\." in data and bool(matches(data, Pattern.COPY_END))
 
 
-def has_moving_dates(batch: Batch) -> bool:
-    """Tell whether a date or time column holds `now`, `today`, `tomorrow` or `yesterday`."""
-    spec = batch.chunk.spec
-    dates = [i for i, column in enumerate(spec.columns) if column.type.startswith(("date", "time"))]
-    if not dates:
-        return False
-    lowered = batch.data.lower()
-    if not any(word in lowered for word in MOVING_WORDS):
-        return False
-    return any(_moves(values, dates) for values in _suspects(batch))
+def date_columns(batch: Batch) -> list[int]:
+    """Return the positions of the columns that PostgreSQL reads as dates or times."""
+    columns = batch.chunk.spec.columns
+    return [i for i, column in enumerate(columns) if column.type.startswith(("date", "time"))]
 
 
-def _suspects(batch: Batch) -> Iterator[list[bytes | None]]:
-    """Yield the fields of the records that hold one of the words anywhere."""
+def _records_at(batch: Batch, offsets: list[int]) -> Iterator[list[bytes | None]]:
+    """Yield the fields of the records that hold the bytes at `offsets`."""
     where = records_of(batch)
-    for start, end in zip(where.start, where.end, strict=True):
-        record = batch.data[start:end]
-        if MOVING_DATE.search(record):
-            yield fields(record, batch.chunk.spec.dialect)
+    for i in np.unique(np.searchsorted(where.start, offsets, side="right") - 1):
+        yield fields(batch.data[where.start[i] : where.end[i]], batch.chunk.spec.dialect)
 
 
 def _moves(values: list[bytes | None], dates: list[int]) -> bool:

@@ -73,6 +73,4 @@ def _plain(value: object) -> object:
         return bytes(value).decode("utf-8", "backslashreplace")
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-    if isinstance(value, set | frozenset | tuple):
-        return sorted(value)
     raise TypeError(f"{type(value).__name__} has no JSON form")

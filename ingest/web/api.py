@@ -29,7 +29,10 @@ MAX_BODY_BYTES = 64 * 1024
 BODY_TIMEOUT_S = 10
 
 # Said in our own words: the framework's are meant for a person who typed a URL into a browser.
-HTTP_DETAILS = {404: "there is nothing at this path", 405: "this path does not take this method; Allow names those it does"}
+HTTP_DETAILS = {
+    404: "there is nothing at this path",
+    405: "this path does not take this method; Allow names those it does",
+}
 
 PAGING = ("page", "limit")
 

@@ -77,9 +77,7 @@ class Exchange:
         await self._send(message)
 
 
-async def _serve(
-    handler: Handler, scope: HTTPScope, receive: ASGIReceiveCallable, send: ASGISendCallable
-) -> None:
+async def _serve(handler: Handler, scope: HTTPScope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
     exchange, begun = Exchange(send), trio.current_time()
     try:
         await handler(scope, receive, exchange.send)

@@ -118,6 +118,7 @@ class Connection(TCPServer):
         self._stalls = stalls
         self._socket = stream.socket
         self._life = trio.CancelScope()
+        self._reading = trio.CancelScope()
         self._ended = False  # the client sends no more; nothing to be idle for
 
     async def run(self) -> None:
@@ -145,7 +146,8 @@ class Connection(TCPServer):
                 )
                 self.protocol = cast("ProtocolWrapper", protocol)  # the wrapper's one task is to change to HTTP/2
                 await self.idle_task.restart(group, self._idle_timeout)
-                await self._read_data()
+                with self._reading:
+                    await self._read_data()
                 # hypercorn lets a connection that the client has closed wait for the end of its idle time.
                 self._ended = True
                 await self.idle_task.stop()
@@ -159,6 +161,12 @@ class Connection(TCPServer):
                 await self._send(event.data)
         elif not (self._ended and isinstance(event, Updated)):
             await super().protocol_send(event)
+            if isinstance(event, Closed):
+                self._stop_reading()
+
+    def _stop_reading(self) -> None:
+        # With requests sent in advance, hypercorn's reader waits for a turn that never comes once the answering ends.
+        self._reading.cancel(reason="connection closed")
 
     async def _send(self, data: bytes) -> None:
         view = memoryview(data)
@@ -171,6 +179,7 @@ class Connection(TCPServer):
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             await trio.aclose_forcefully(self.stream)
             await self.protocol.handle(Closed())
+            self._stop_reading()
         except trio.Cancelled:
             # Half an answer may be out; whatever followed on this connection would be read as its other half.
             await trio.aclose_forcefully(self.stream)

@@ -89,18 +89,26 @@ class Health:
     async def full(self) -> Answer:
         """Return everything, with 200 whatever the state: it is for people and dashboards, `ready` is for balancers."""
         statistics, probe = self._source.statistics(), await self._probe()
-        return json_answer(200, {
-            "status": self._status(statistics, probe),
-            "version": statistics.version,
-            "uptime": round(statistics.uptime_s, 1),
-            "role": statistics.role,
-            "draining": self._draining.is_set(),
-            "database": {"ok": probe.ok, "latency_ms": probe.latency_ms, "code": probe.code, "pool": statistics.pool},
-            "storage": statistics.storage,
-            "worker": statistics.worker,
-            "queue": probe.queue,
-            "memory": memory(),
-        })
+        return json_answer(
+            200,
+            {
+                "status": self._status(statistics, probe),
+                "version": statistics.version,
+                "uptime": round(statistics.uptime_s, 1),
+                "role": statistics.role,
+                "draining": self._draining.is_set(),
+                "database": {
+                    "ok": probe.ok,
+                    "latency_ms": probe.latency_ms,
+                    "code": probe.code,
+                    "pool": statistics.pool,
+                },
+                "storage": statistics.storage,
+                "worker": statistics.worker,
+                "queue": probe.queue,
+                "memory": memory(),
+            },
+        )
 
     async def ready(self) -> Answer:
         """Return 200 when new work is welcome, 503 while starting, draining or without the database."""

@@ -23,44 +23,46 @@ class Kind:
 
 
 # Every code that can reach a client over HTTP, grouped by who can do something about it. Codes are never renamed.
-KINDS: Mapping[str, Kind] = MappingProxyType({
-    # the request
-    "E_REQUEST": Kind(400, "The request cannot be served"),
-    "E_OPTION": Kind(400, "A request option is wrong or missing"),
-    "E_OPTION_UNSUPPORTED": Kind(400, "A request option is not supported in this version"),
-    "E_FILENAME": Kind(400, "The upload has no file name"),
-    "E_MULTIPART": Kind(400, "The form is malformed"),
-    "E_UPLOAD_INCOMPLETE": Kind(400, "The upload ended before it was complete"),
-    "E_DATASET_FORBIDDEN": Kind(403, "Tables of this schema are not datasets here"),
-    "E_NOT_FOUND": Kind(404, "There is nothing here"),
-    "E_DATASET_UNKNOWN": Kind(404, "There is no such dataset"),
-    "E_METHOD": Kind(405, "The method is not allowed here"),
-    "E_UPLOAD_GONE": Kind(409, "The upload is no longer wanted"),
-    "E_TIMEOUT": Kind(408, "The client sent nothing for too long"),
-    "E_TOO_LARGE": Kind(413, "The body is larger than allowed"),
-    "E_MEDIA_TYPE": Kind(415, "The body has a form that is not accepted here"),
-    # the file
-    "E_FILE": Kind(422, "The file cannot be loaded"),
-    "E_EMPTY": Kind(422, "The file is empty"),
-    "E_NOT_CSV": Kind(422, "The file is not a CSV file"),
-    "E_ENCODING": Kind(422, "The file is not UTF-8"),
-    "E_ENCODING_SUSPECT": Kind(422, "The file is not UTF-8"),
-    "E_LINE_END": Kind(422, "The line ends are not understood"),
-    "E_HEADER": Kind(422, "The header cannot be read"),
-    "E_HEADER_EMPTY": Kind(422, "The header has a column without a name"),
-    "E_TOO_MANY_COLUMNS": Kind(422, "The file has more columns than a table can have"),
-    "E_HEADER_MISMATCH": Kind(422, "The header does not fit the dataset"),
-    "E_QUOTE_OPEN": Kind(422, "A quote is never closed"),
-    "E_RECORD_TOO_LARGE": Kind(422, "A record is longer than allowed"),
-    # the service and what it stands on
-    "E_INTERNAL": Kind(500, "The service made a mistake"),
-    "E_DATABASE": Kind(500, "The database refused a statement"),
-    "E_DATABASE_REFUSED": Kind(500, "The database refused a statement"),
-    "E_STORAGE": Kind(503, "The storage cannot be used at the moment"),
-    "E_DATABASE_UNAVAILABLE": Kind(503, "The database cannot be reached at the moment"),
-    "E_DRAINING": Kind(503, "The service is stopping"),
-    "E_STORAGE_FULL": Kind(507, "The storage is full"),
-})
+KINDS: Mapping[str, Kind] = MappingProxyType(
+    {
+        # the request
+        "E_REQUEST": Kind(400, "The request cannot be served"),
+        "E_OPTION": Kind(400, "A request option is wrong or missing"),
+        "E_OPTION_UNSUPPORTED": Kind(400, "A request option is not supported in this version"),
+        "E_FILENAME": Kind(400, "The upload has no file name"),
+        "E_MULTIPART": Kind(400, "The form is malformed"),
+        "E_UPLOAD_INCOMPLETE": Kind(400, "The upload ended before it was complete"),
+        "E_DATASET_FORBIDDEN": Kind(403, "Tables of this schema are not datasets here"),
+        "E_NOT_FOUND": Kind(404, "There is nothing here"),
+        "E_DATASET_UNKNOWN": Kind(404, "There is no such dataset"),
+        "E_METHOD": Kind(405, "The method is not allowed here"),
+        "E_UPLOAD_GONE": Kind(409, "The upload is no longer wanted"),
+        "E_TIMEOUT": Kind(408, "The client sent nothing for too long"),
+        "E_TOO_LARGE": Kind(413, "The body is larger than allowed"),
+        "E_MEDIA_TYPE": Kind(415, "The body has a form that is not accepted here"),
+        # the file
+        "E_FILE": Kind(422, "The file cannot be loaded"),
+        "E_EMPTY": Kind(422, "The file is empty"),
+        "E_NOT_CSV": Kind(422, "The file is not a CSV file"),
+        "E_ENCODING": Kind(422, "The file is not UTF-8"),
+        "E_ENCODING_SUSPECT": Kind(422, "The file is not UTF-8"),
+        "E_LINE_END": Kind(422, "The line ends are not understood"),
+        "E_HEADER": Kind(422, "The header cannot be read"),
+        "E_HEADER_EMPTY": Kind(422, "The header has a column without a name"),
+        "E_TOO_MANY_COLUMNS": Kind(422, "The file has more columns than a table can have"),
+        "E_HEADER_MISMATCH": Kind(422, "The header does not fit the dataset"),
+        "E_QUOTE_OPEN": Kind(422, "A quote is never closed"),
+        "E_RECORD_TOO_LARGE": Kind(422, "A record is longer than allowed"),
+        # the service and what it stands on
+        "E_INTERNAL": Kind(500, "The service made a mistake"),
+        "E_DATABASE": Kind(500, "The database refused a statement"),
+        "E_DATABASE_REFUSED": Kind(500, "The database refused a statement"),
+        "E_STORAGE": Kind(503, "The storage cannot be used at the moment"),
+        "E_DATABASE_UNAVAILABLE": Kind(503, "The database cannot be reached at the moment"),
+        "E_DRAINING": Kind(503, "The service is stopping"),
+        "E_STORAGE_FULL": Kind(507, "The storage is full"),
+    }
+)
 
 # For a code that is not in the table: the party at fault still decides the status.
 FALLBACKS: tuple[tuple[type[IngestError], str], ...] = (

@@ -114,9 +114,7 @@ class Uploads:
 
     async def _take_raw(self, name: bytes, headers: dict[bytes, bytes], values: dict[str, str], body: Body) -> Answer:
         length = headers.get(b"content-length")
-        options = upload_options(
-            values, filename=path_label(name), bytes_total=None if length is None else int(length)
-        )
+        options = upload_options(values, filename=path_label(name), bytes_total=None if length is None else int(length))
         view = await self._store(options, body)
         return json_answer(202, job_body(view), (("Location", job_path(view.id)),))
 

@@ -1,4 +1,4 @@
-"""What the beginning of a file says: refusals by kind and encoding, the names of the header, where the records begin."""
+"""What the beginning of a file says: its kind, its encoding, the names in its header, and where the records begin."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_a_file_without_a_header_is_empty(data: bytes) -> None:
 def test_the_bom_is_no_part_of_the_first_name() -> None:
     """Offsets stay those of the file, with its BOM."""
     header, rest = read(b"\xef\xbb\xbfid,name\r\n1,x\r\n")
-    assert header == Header(names=("id", "name"), end=13, next_line=2, rest=b"1,x\r\n")
+    assert header == Header(names=("id", "name"), end=12, next_line=2, rest=b"1,x\r\n")
     assert rest == b"1,x\r\n"
 
 

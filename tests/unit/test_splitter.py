@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ingest.dialect import Dialect
 from ingest.errors import FileError
-from ingest.splitter import PIECE_BYTES, BatchCut, Splitter, first_record_end, records
+from ingest.splitter import PIECE_BYTES, BatchCut, Splitter, records
 
 COMMA = Dialect()
 NO_LIMIT = 1 << 40
@@ -278,10 +278,3 @@ def test_an_open_quote_that_swallows_the_file_stops_at_the_limit() -> None:
     with pytest.raises(FileError) as raised:
         splitter.feed(swallowed)
     assert (raised.value.code, raised.value.facts["line"]) == ("E_RECORD_TOO_LARGE", 5)
-
-
-@given(raw_csv)
-def test_the_first_record_ends_at_its_newline(data: bytes) -> None:
-    """The end found is the first newline at even parity, None when there is none."""
-    ends = [at + 1 for at, byte in enumerate(data) if byte == 10 and data[:at].count(b'"') % 2 == 0]
-    assert first_record_end(data, COMMA) == (ends[0] if ends else None)

@@ -31,19 +31,21 @@ def job_view(**changes: Any) -> JobView:
         ("rows_per_second", "eta_seconds", "error", "parent_id", "sha256", "started_at", "completed_at", "total_rows")
     )
     now = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-    return JobView(**{
-        **fields,
-        **nothing,
-        "id": uuid4(),
-        "dataset": "public.t",
-        "filename": "f.csv",
-        "status": JobState.PENDING,
-        "mode": "batches",
-        "chunks": {"pending": 1},
-        "created_at": now,
-        "updated_at": now,
-        **changes,
-    })
+    return JobView(
+        **{
+            **fields,
+            **nothing,
+            "id": uuid4(),
+            "dataset": "public.t",
+            "filename": "f.csv",
+            "status": JobState.PENDING,
+            "mode": "batches",
+            "chunks": {"pending": 1},
+            "created_at": now,
+            "updated_at": now,
+            **changes,
+        }
+    )
 
 
 @dataclass

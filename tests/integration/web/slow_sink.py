@@ -1,6 +1,6 @@
 """A server of its own process whose uploads go nowhere, slowly; prints its port, and its memory's peak at the end.
 
-Run as `python -m tests.integration.web.slow_sink MB_PER_S` (0: as fast as it can); ends when its input closes.
+Run as a module with the sink's MB/s (0: as fast as it can); ends when its input closes.
 """
 
 from __future__ import annotations

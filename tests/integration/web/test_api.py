@@ -56,7 +56,7 @@ async def test_a_wrong_query_is_400(web: Web, query: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["", "/progress", "/chunks", "/rejects"])
-@pytest.mark.parametrize("job_id", [uuid4(), "x", "%00", "{%s}" % uuid4(), uuid4().hex])
+@pytest.mark.parametrize("job_id", [uuid4(), "x", "%00", f"{{{uuid4()}}}", uuid4().hex])
 async def test_an_unknown_job_is_404(web: Web, path: str, job_id: object) -> None:
     """Also when the id is not one at all."""
     response = await web.client.get(f"{BASE}/jobs/{job_id}{path}")

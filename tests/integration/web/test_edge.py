@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 import os
 import socket
+import struct
 
 import h2.config
 import h2.connection
 import pytest
 import trio
 import trio.testing
-from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, Scope
+from hypercorn.typing import ASGIFramework, ASGIReceiveCallable, ASGISendCallable, Scope
 
 from ingest.errors import SettingsError
 from ingest.web import edge
 from ingest.web.edge import serve_http
-from ingest.web.listening import Address
+from ingest.web.listening import Address, listen
 
 from .conftest import Web
 
@@ -24,6 +25,7 @@ WEBSOCKET_UPGRADE = (
     b"GET /x HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
 )
+PUT = b"PUT /api/v1/csv/upload/a?dataset=t HTTP/1.1\r\nHost: a\r\n"
 H2C_UPGRADE = (
     b"GET /health/live HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
     b"HTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n\r\n"
@@ -61,9 +63,10 @@ ATTACKS = {
     "connect": b"CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n",
     "two lengths": b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
     "negative length": b"PUT /api/v1/csv/upload/a HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
-    "huge length": b"PUT /api/v1/csv/upload/a?dataset=t HTTP/1.1\r\nHost: a\r\nContent-Length: " + b"9" * 19 + b"\r\n\r\n",
-    "bad chunk": b"PUT /api/v1/csv/upload/a?dataset=t HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-    "upload path not UTF-8": b"PUT /api/v1/csv/upload/%ff%00?dataset=%ff HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\na",
+    "huge length": PUT + b"Content-Length: " + b"9" * 19 + b"\r\n\r\n",
+    "absurd length": PUT + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n",
+    "bad chunk": PUT + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+    "upload path not UTF-8": b"PUT /api/v1/csv/upload/%ff%00?dataset=%ff HTTP/1.1\r\nHost: a\r\n\r\n",
 }
 
 
@@ -145,6 +148,22 @@ async def test_an_idle_connection_closes_at_once_when_the_server_stops(web: Web)
     await used.aclose()
 
 
+@pytest.mark.parametrize("reset", [False, True])
+async def test_requests_sent_in_advance_do_not_hold_up_a_stop(web: Web, reset: bool) -> None:
+    """The server reads no further than the request it answers; at the end it must not wait to go on reading."""
+    stream = await web.connect()
+    await stream.send_all(b"GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n" * 1000)
+    await stream.receive_some()
+    if reset:
+        stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        await stream.aclose()
+        await trio.testing.wait_all_tasks_blocked(0.05)
+    web.shutdown.set()
+    with trio.fail_after(2):
+        await web.stopped.wait()
+    await stream.aclose()
+
+
 async def test_a_connection_that_the_client_closed_is_not_kept(web: Web) -> None:
     """It does not wait for the end of its idle time, during which it would hold a file descriptor."""
     async with await web.connect() as stream:
@@ -172,9 +191,7 @@ async def test_an_idle_connection_is_closed_after_its_time(web: Web, monkeypatch
 
 def _serving(web: Web, shutdown: trio.Event, grace_s: float = 5):  # type: ignore[no-untyped-def]
     async def serve(task_status: trio.TaskStatus[Address]) -> None:
-        await serve_http(
-            web.app, host="127.0.0.1", port=0, shutdown=shutdown, grace_s=grace_s, task_status=task_status
-        )
+        await serve_http(web.app, host="127.0.0.1", port=0, shutdown=shutdown, grace_s=grace_s, task_status=task_status)
 
     return serve
 
@@ -215,7 +232,7 @@ async def test_a_client_that_does_not_read_is_cut_when_the_server_stops(monkeypa
 
 
 @pytest.mark.parametrize("app", [silent, flood])
-async def test_the_grace_bounds_every_stop(app: edge.ASGIFramework) -> None:
+async def test_the_grace_bounds_every_stop(app: ASGIFramework) -> None:
     """A request that never ends is cancelled at the end of the grace."""
     shutdown = trio.Event()
     with trio.fail_after(5):
@@ -253,9 +270,7 @@ async def test_cancelling_the_server_cuts_everything_at_once() -> None:
 async def test_a_port_in_use_is_one_line(web: Web) -> None:
     """The line names both settings and says what to do."""
     with pytest.raises(SettingsError, match=f"HOST=127.0.0.1 PORT={web.address.port}: another process") as caught:
-        await serve_http(
-            web.app, host="127.0.0.1", port=web.address.port, shutdown=trio.Event(), grace_s=1
-        )
+        await serve_http(web.app, host="127.0.0.1", port=web.address.port, shutdown=trio.Event(), grace_s=1)
     assert "\n" not in caught.value.detail
 
 
@@ -275,8 +290,6 @@ async def test_an_untried_version_is_refused(web: Web, monkeypatch: pytest.Monke
 @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="this system has no TCP_USER_TIMEOUT")
 async def test_accepted_sockets_notice_dead_peers() -> None:
     """The options of the listening socket are those of every connection."""
-    from ingest.web.listening import listen
-
     (listener,) = await listen("127.0.0.1", 0)
     async with listener:
         client = await trio.open_tcp_stream(*listener.socket.getsockname())
