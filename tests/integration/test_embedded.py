@@ -178,6 +178,18 @@ def test_a_killed_user_neither_stops_it_nor_keeps_it_alive(
     assert not alive(tmp_path)
 
 
+def test_a_user_killed_while_initdb_runs_leaves_nothing_broken(
+    tmp_path: Path, user: Callable[..., subprocess.Popen[str]]
+) -> None:
+    victim = user(ready=False)
+    while not (tmp_path / "postgres/data.new").exists():
+        os.sched_yield()
+    os.killpg(victim.pid, signal.SIGKILL)
+    with embedded_postgres(tmp_path) as dsn:
+        assert run_psql(dsn, "select 1") == "1"
+    assert not alive(tmp_path)
+
+
 def test_a_ctrl_c_at_the_terminal_does_not_reach_it(tmp_path: Path, user: Callable[..., subprocess.Popen[str]]) -> None:
     process = user()
     server = psutil.Process(postmaster(tmp_path))
