@@ -18,7 +18,16 @@ from ingest.accounts import Account
 from ingest.batch import Batch
 from ingest.chunk import Chunk
 from ingest.dialect import PARSER_VERSION
-from ingest.errors import ConflictError, DatabaseError, FileError, IngestError, LeaseLost, SourceChanged, StorageError, UnavailableError
+from ingest.errors import (
+    ConflictError,
+    DatabaseError,
+    FileError,
+    IngestError,
+    LeaseLost,
+    SourceChanged,
+    StorageError,
+    UnavailableError,
+)
 from ingest.order import Order
 from ingest.work import Work
 

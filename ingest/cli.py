@@ -213,5 +213,3 @@ def _ask(question: Callable[[Datasets], Awaitable[Any]]) -> Any:
 
     with _dsn(settings) as dsn:
         return trio.run(ask, dsn)
-
-

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 from ingest.errors import RequestError
 
-# Raised when the splitter's or the reader's idea of a record changes; a job is only ever read by the version that cut it.
+# Raised when the idea of a record changes; a job is only ever read by the version that cut it.
 PARSER_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
-    """A dialect in which records can be cut by quote parity: one-byte delimiter and quote, quotes doubled inside quotes.
+    """A dialect whose records can be cut by quote parity: delimiter and quote of one byte, quotes doubled inside quotes.
 
     `delimiter`, `quote`: one printable ASCII character each (or TAB). `null`: the unquoted text that means NULL.
     Raises RequestError (E_OPTION) when the three cannot be told apart.
@@ -30,7 +30,9 @@ class Dialect:
         if self.delimiter == self.quote or self.delimiter in "\\.abcdefghijklmnopqrstuvwxyz0123456789":
             raise RequestError(f"delimiter {self.delimiter!r} cannot be used", code="E_OPTION", option="delimiter")
         if any(c in self.null for c in (self.delimiter, self.quote, "\r", "\n")) or len(self.null) > 100:
-            raise RequestError("null must not hold the delimiter, the quote or a line end", code="E_OPTION", option="null")
+            raise RequestError(
+                "null must not hold the delimiter, the quote or a line end", code="E_OPTION", option="null"
+            )
 
     def to_json(self) -> dict[str, str]:
         """Return the dialect as it is pinned in the job."""

@@ -94,7 +94,7 @@ async def _sweep(work: Work) -> None:
     needed = {row["id"]: row["needed"] for row in rows}
     for job_id, objects in by_job.items():
         for stored in objects:
-            if job_id in needed and not needed[job_id] or job_id not in needed and stored.age_s > UNKNOWN_AGE_S:
+            if stored.age_s > UNKNOWN_AGE_S if job_id not in needed else not needed[job_id]:
                 await work.storage.remove(stored.key)
 
 

@@ -64,9 +64,7 @@ class Jobs:
         self, *, page: int, limit: int, status: str | None = None, dataset: str | None = None
     ) -> tuple[list[JobView], int]:
         """Return a page of jobs, newest first, and how many there are."""
-        rows = await self._database.fetch(
-            statement("page_of_job_ids"), limit, (page - 1) * limit, status, dataset
-        )
+        rows = await self._database.fetch(statement("page_of_job_ids"), limit, (page - 1) * limit, status, dataset)
         total = await self._database.value(statement("count_jobs"), status, dataset)
         return await self._views([row["id"] for row in rows]), total
 
@@ -79,9 +77,7 @@ class Jobs:
         self, job_id: UUID, *, page: int, limit: int, code: str | None = None, column: str | None = None
     ) -> tuple[list[dict[str, Any]], int]:
         """Return a page of a job's rejects in file order, and how many there are."""
-        rows = await self._database.fetch(
-            statement("page_of_rejects"), job_id, limit, (page - 1) * limit, code, column
-        )
+        rows = await self._database.fetch(statement("page_of_rejects"), job_id, limit, (page - 1) * limit, code, column)
         total = await self._database.value(statement("count_rejects"), job_id, code, column)
         return [_reject_from(row) for row in rows], total
 

@@ -81,7 +81,9 @@ async def _load(loader: Loader, path: Path | None, progress: Progress) -> Result
 class Loader:
     """Loads files into one dataset."""
 
-    def __init__(self, settings: Settings, database: Database, storage: Storage, dataset: str, dialect: Dialect) -> None:
+    def __init__(
+        self, settings: Settings, database: Database, storage: Storage, dataset: str, dialect: Dialect
+    ) -> None:
         self._settings = settings
         self._database = database
         self._storage = storage
@@ -119,10 +121,13 @@ class Loader:
         return await self._jobs.get(rows[0]["id"]) if rows else None
 
     async def _scan(self, path: Path, queue: str, progress: Progress) -> JobView:
-        size = path.stat().st_size
+        size = (await trio.Path(path).stat()).st_size
         task = progress.add_task(f"reading {path.name}", total=size)
         return await self._receiving.scan_file(
-            path, self._options(path.name, size), queue=queue, on_progress=lambda done: progress.update(task, completed=done)
+            path,
+            self._options(path.name, size),
+            queue=queue,
+            on_progress=lambda done: progress.update(task, completed=done),
         )
 
     async def _receive_stdin(self, queue: str) -> JobView:
@@ -154,7 +159,13 @@ class Loader:
 
 
 def _progress(quiet: bool) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
     return Progress(*columns, console=Console(stderr=True), transient=True, disable=quiet or not sys.stderr.isatty())
 
 
@@ -191,7 +202,11 @@ def _row(result: Result) -> tuple[str, ...]:
 def _as_json(result: Result) -> dict[str, object]:
     if result.job is None:
         error = result.error
-        return {"filename": result.filename, "status": "refused", "error": error and {"code": error.code, "message": error.detail}}
+        return {
+            "filename": result.filename,
+            "status": "refused",
+            "error": error and {"code": error.code, "message": error.detail},
+        }
     return dataclasses.asdict(result.job)
 
 

@@ -14,7 +14,7 @@ from ingest.errors import AccountingError, IngestError, LeaseLost
 from ingest.job import LoadSpec
 from ingest.statements import statement
 
-# Tries of a chunk that count (a shutdown or a lost database does not), and leases it may lose in a row without progress.
+# Tries of a chunk that count (a shutdown or a lost database does not), and leases it may lose in a row.
 MAX_ATTEMPTS = 3
 MAX_CRASHES = 3
 
@@ -79,8 +79,14 @@ class Queue:
         return str(
             await self._database.value(
                 statement("fail_chunk"),
-                chunk.id, chunk.epoch, error.code, error.detail, permanent, MAX_ATTEMPTS, timedelta(seconds=delay_s),
-            )  # fmt: skip
+                chunk.id,
+                chunk.epoch,
+                error.code,
+                error.detail,
+                permanent,
+                MAX_ATTEMPTS,
+                timedelta(seconds=delay_s),
+            )
         )
 
     async def rescue(self, ttl_s: float, dead: Sequence[UUID] = ()) -> int:

@@ -15,9 +15,7 @@ from ingest.order import Order
 from ingest.work import Work
 
 
-async def run(
-    chunk: Chunk, work: Work, send: trio.MemorySendChannel[Batch], account: Account, order: Order
-) -> bool:
+async def run(chunk: Chunk, work: Work, send: trio.MemorySendChannel[Batch], account: Account, order: Order) -> bool:
     """Send every batch that is not in the ledger yet; True when the end of the chunk was reached, False on a drain.
 
     Raises StorageError and SourceChanged. Cancelled, the batch in hand is dropped: it is not in the ledger.

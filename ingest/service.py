@@ -15,7 +15,7 @@ import signal
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 
 import structlog
@@ -79,6 +79,7 @@ async def serve(settings: Settings, dsn: str, roles: Roles, announce: Callable[[
                 datasets=Datasets(database, settings.allowed_schemas),
                 health=service,
                 draining=stop,
+                health_only=not roles.api,
             )
             address = await outer.start(
                 partial(
@@ -120,14 +121,13 @@ class Service:
 
     def statistics(self) -> ServiceStatistics:
         """Return what is known without asking anybody."""
-        pool = self._database.statistics()
         return ServiceStatistics(
             version=__version__,
             role=str(self._roles),
             started=self.started,
             uptime_s=trio.current_time() - self._began,
-            pool={"open": pool.open, "idle": pool.idle, "limit": pool.limit},
-            storage=_as_dict(self._storage.statistics()),
+            pool=asdict(self._database.statistics()),
+            storage=asdict(self._storage.statistics()),
             worker=self._worker_statistics(self._work) if self._work else None,
         )
 
@@ -138,7 +138,7 @@ class Service:
             heartbeat_age_s=round(self._pulse.age_s, 1),
             chunks=in_flight.chunks,
             batches_in_flight=BatchesInFlight(queued=in_flight.queued, writing=in_flight.writing),
-            last_batch_s=in_flight.last_batch_s,
+            last_batch_s=round(in_flight.last_batch_s, 4) if in_flight.last_batch_s is not None else None,
         )
 
     async def queue(self) -> QueueStatistics:
@@ -147,7 +147,9 @@ class Service:
         return QueueStatistics(pending=depth.pending, processing=depth.processing, oldest_age_s=depth.oldest_age_s)
 
 
-def create_work(settings: Settings, database: Database, storage: Storage, stop: trio.Event, queue: str = "default") -> Work:
+def create_work(
+    settings: Settings, database: Database, storage: Storage, stop: trio.Event, queue: str = "default"
+) -> Work:
     """Return the shared state of a new worker, under an id that no process had before."""
     return Work(
         settings=settings,
@@ -206,7 +208,3 @@ def _start_watchdog(after_s: float) -> None:
     watchdog = threading.Timer(after_s, os._exit, (70,))
     watchdog.daemon = True
     watchdog.start()
-
-
-def _as_dict(statistics: object) -> dict[str, object]:
-    return {name: getattr(statistics, name) for name in statistics.__dataclass_fields__}  # type: ignore[attr-defined]

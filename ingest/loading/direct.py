@@ -97,9 +97,7 @@ def _copy_lines(data: bytes, where: Records) -> np.ndarray[tuple[int], np.dtype[
     return np.cumsum(inside + 1)
 
 
-def _skipped_records(
-    notices: Sequence[Notice], copy_lines: np.ndarray[tuple[int], np.dtype[np.int64]]
-) -> list[int]:
+def _skipped_records(notices: Sequence[Notice], copy_lines: np.ndarray[tuple[int], np.dtype[np.int64]]) -> list[int]:
     """Return the numbers of the records that COPY's notices name.
 
     Notices are localised, so only their numbers are read: the first that is a record's line. The last notice counts

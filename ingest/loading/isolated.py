@@ -38,9 +38,7 @@ async def insert_isolated(session: Session, batch: Batch) -> BatchResult:
     dropped = len(sound) - inserted - refused
     if dropped and not await session.value(statement("may_drop_rows"), target(batch.chunk.spec)):
         raise AccountingError(f"{inserted} of {len(sound)} records were inserted and {refused} refused")
-    return BatchResult(
-        inserted=inserted, skipped=dropped, rejected=len(broken) + refused, rejects=tuple(rejects)
-    )
+    return BatchResult(inserted=inserted, skipped=dropped, rejected=len(broken) + refused, rejects=tuple(rejects))
 
 
 def _screened(batch: Batch, where: Records) -> tuple[list[Reject], list[tuple[int, bytes]]]:
@@ -55,15 +53,11 @@ def _screened(batch: Batch, where: Records) -> tuple[list[Reject], list[tuple[in
         if wrong is None:
             sound.append((i, record))
         else:
-            broken.append(
-                reject_of(batch, line=line, start=start, record=record, code=wrong[0], message=wrong[1])
-            )
+            broken.append(reject_of(batch, line=line, start=start, record=record, code=wrong[0], message=wrong[1]))
     return broken, sound
 
 
-async def _insert(
-    session: Session, batch: Batch, sound: Sequence[tuple[int, bytes]]
-) -> tuple[int, list[Reason]]:
+async def _insert(session: Session, batch: Batch, sound: Sequence[tuple[int, bytes]]) -> tuple[int, list[Reason]]:
     staged = await stage(session, batch.chunk.spec, sound)
     reasons = await moving_dates(session, staged) + await refused_values(session, staged)
     if reasons:

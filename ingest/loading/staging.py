@@ -99,16 +99,12 @@ async def refused_values(session: Session, staged: Staged) -> list[Reason]:
 
 async def explain_values(session: Session, staged: Staged, ordinals: Sequence[int]) -> list[Reason]:
     """Return the values that their types refuse among a few staged records, tried one by one."""
-    rows = await session.fetch(
-        statement("explain_values"), staged.table, list(ordinals), staged.names, staged.types
-    )
+    rows = await session.fetch(statement("explain_values"), staged.table, list(ordinals), staged.names, staged.types)
     return [_value_reason(row) for row in rows]
 
 
 def _value_reason(row: Record) -> Reason:
-    return Reason(
-        ordinal=row["ordinal"], sqlstate=row["sql_state"], message=row["message"], columns=row["column_name"]
-    )
+    return Reason(ordinal=row["ordinal"], sqlstate=row["sql_state"], message=row["message"], columns=row["column_name"])
 
 
 async def insert_each(session: Session, staged: Staged, highest: int) -> tuple[int, list[Reason]]:

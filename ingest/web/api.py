@@ -63,8 +63,10 @@ class Datasets(Protocol):
     async def all(self) -> Sequence[datasets.Dataset]: ...
 
 
-def create_api(*, jobs: Jobs, datasets: Datasets, health: HealthSource, draining: trio.Event) -> QuartTrio:
-    """Return the Quart-Trio application with all routes that are not uploads."""
+def create_api(
+    *, jobs: Jobs, datasets: Datasets, health: HealthSource, draining: trio.Event, health_only: bool = False
+) -> QuartTrio:
+    """Return the Quart-Trio application with all routes that are not uploads, or with the health endpoints alone."""
     api = QuartTrio("ingest", static_folder=None)
     api.asgi_http_class = QuartConnection
     api.config.update(
@@ -73,7 +75,8 @@ def create_api(*, jobs: Jobs, datasets: Datasets, health: HealthSource, draining
         RESPONSE_TIMEOUT=None,  # its default cuts a long response short, and calls that success
     )
     views, probes = Views(jobs, datasets), Health(health, draining)
-    for rule, view in (
+    probe_routes = (("/health", probes.full), ("/health/live", probes.live), ("/health/ready", probes.ready))
+    view_routes = (
         ("/", views.links),
         (f"{BASE}/jobs", views.jobs),
         (f"{BASE}/jobs/<job_id>", views.job),
@@ -82,10 +85,8 @@ def create_api(*, jobs: Jobs, datasets: Datasets, health: HealthSource, draining
         (f"{BASE}/jobs/<job_id>/rejects", views.rejects),
         (f"{BASE}/datasets", views.datasets),
         (f"{BASE}/datasets/<name>", views.dataset),
-        ("/health", probes.full),
-        ("/health/live", probes.live),
-        ("/health/ready", probes.ready),
-    ):
+    )
+    for rule, view in probe_routes + (() if health_only else view_routes):
         api.add_url_rule(rule, rule, _responding(view))
     api.register_error_handler(IngestError, _on_ingest_error)
     api.register_error_handler(HTTPException, _on_http_error)

@@ -39,19 +39,23 @@ def create_app(
     datasets: Datasets,
     health: HealthSource,
     draining: trio.Event,
+    health_only: bool = False,
 ) -> ASGIFramework:
-    """Return the whole HTTP side as one ASGI application; from `draining` on it refuses uploads and is not ready."""
+    """Return the whole HTTP side as one ASGI application; from `draining` on it refuses uploads and is not ready.
+
+    `health_only`: nothing but the health endpoints, for a process that has no other business with clients.
+    """
     uploads = Uploads(
         receiving,
         draining=draining,
         max_upload_bytes=settings.max_upload_bytes,
         upload_idle_s=settings.upload_idle_s,
     )
-    api = create_api(jobs=jobs, datasets=datasets, health=health, draining=draining)
+    api = create_api(jobs=jobs, datasets=datasets, health=health, draining=draining, health_only=health_only)
 
     async def app(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         if scope["type"] == "http":
-            handler: Handler = uploads if is_upload(scope["raw_path"]) else api
+            handler: Handler = api if health_only or not is_upload(scope["raw_path"]) else uploads
             await _serve(handler, scope, receive, send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1000, "reason": None})  # nothing here speaks WebSocket
