@@ -6,6 +6,7 @@ other only refers to the local file they come from.
 
 from __future__ import annotations
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 from uuid import UUID
 
@@ -24,18 +25,30 @@ class Sink(Protocol):
     def seal(self, file_offset: int) -> tuple[str, int]:
         """End the chunk that began at `file_offset`; return the key of the object it is in, and its offset there."""
 
+    def finish(self) -> None:
+        """Return when every sealed chunk is durable."""
+
+    def drop(self) -> None:
+        """Give up the chunk that is not sealed, if there is one; the next one may follow."""
+
     def discard(self) -> None:
-        """Give up the chunk that is not sealed, if there is one."""
+        """Give up the chunk that is not sealed, and take no more."""
 
 
 class ObjectSink:
-    """Stores each chunk as an object of its own. Raises StorageError from each method."""
+    """Stores each chunk as an object of its own. Raises StorageError from each method.
+
+    A sealed object goes to the disk while the next one is written: waiting for it took a third of an upload's time.
+    At most one is on its way, so a slow disk still slows the upload down.
+    """
 
     def __init__(self, storage: Storage, job_id: UUID) -> None:
         self._storage = storage
         self._job_id = job_id
         self._key = ""
         self._writer: ObjectWriter | None = None
+        self._sealer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="seal")
+        self._sealing: Future[None] | None = None
 
     def write(self, data: memoryview, ordinal: int) -> None:
         """Append to the object of the chunk, which its first bytes create."""
@@ -45,17 +58,33 @@ class ObjectSink:
         self._writer.write(data)
 
     def seal(self, file_offset: int) -> tuple[str, int]:
-        """Make the object durable."""
+        """Begin to make the object durable, once its predecessor is."""
+        self._await_sealing()
         if self._writer is not None:
-            self._writer.seal()
+            self._sealing = self._sealer.submit(self._writer.seal)
             self._writer = None
         return self._key, 0
 
-    def discard(self) -> None:
+    def finish(self) -> None:
+        """Return when every object is durable."""
+        self._await_sealing()
+        self._sealer.shutdown()
+
+    def drop(self) -> None:
         """Remove the object that is not sealed."""
-        if self._writer is not None:
-            self._writer.discard()
-            self._writer = None
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.discard()
+
+    def discard(self) -> None:
+        """Remove the object that is not sealed; one that is being sealed is waited for."""
+        self._sealer.shutdown()
+        self.drop()
+
+    def _await_sealing(self) -> None:
+        sealing, self._sealing = self._sealing, None
+        if sealing is not None:
+            sealing.result()
 
 
 class LocalFileSink:
@@ -71,8 +100,14 @@ class LocalFileSink:
         """Return the file's key, and the offset as it is."""
         return self._key, file_offset
 
+    def finish(self) -> None:
+        """Do nothing: the file is there."""
+
+    def drop(self) -> None:
+        """Do nothing: nothing was stored."""
+
     def discard(self) -> None:
-        """Do nothing: there is nothing to give up."""
+        """Do nothing: nothing was stored."""
 
 
 class Cutter:
@@ -94,7 +129,7 @@ class Cutter:
         self._batches: list[BatchCut] = []
 
     def take(self, block: Block) -> list[ChunkCut]:
-        """Take the next bytes of the stream; return the chunks that are complete and sealed with them.
+        """Take the next bytes of the stream; return the chunks that are complete with them, durable soon.
 
         Raises FileError from the splitter and StorageError from the sink, after which `discard` is all that is left.
         """
@@ -109,9 +144,11 @@ class Cutter:
         return chunks
 
     def finish(self) -> list[ChunkCut]:
-        """End the stream; return the last chunk, if there is one. Raises what `take` raises."""
+        """End the stream; return the last chunk, if there is one, all durable. Raises what `take` raises."""
         self._batches += self._splitter.finish()
-        return self._seal() if self._batches else []
+        chunks = self._seal() if self._batches else []
+        self._sink.finish()
+        return chunks
 
     def discard(self) -> None:
         """Give up the chunk that is not sealed. Raises StorageError."""
@@ -129,7 +166,7 @@ class Cutter:
         self._line += sum(batch.lines for batch in batches)
         records = sum(batch.records for batch in batches)
         if not records:
-            self._sink.discard()
+            self._sink.drop()
             return []
         self.records += records
         key, offset = self._sink.seal(self._file_offset + start)

@@ -12,7 +12,7 @@ PARSER_VERSION = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
-    """A dialect whose records can be cut by quote parity: delimiter and quote of one byte, quotes doubled inside quotes.
+    """A dialect whose records can be cut by quote parity: delimiter and quote of one byte, quotes inside doubled.
 
     `delimiter`, `quote`: one printable ASCII character each (or TAB). `null`: the unquoted text that means NULL.
     Raises RequestError (E_OPTION) when the three cannot be told apart.
@@ -27,6 +27,8 @@ class Dialect:
             char = getattr(self, name)
             if len(char) != 1 or not (char == "\t" or " " <= char <= "~"):
                 raise RequestError(f"{name} must be one ASCII character, not {char!r}", code="E_OPTION", option=name)
+        if self.quote.isalnum():
+            raise RequestError(f"quote {self.quote!r} cannot be used", code="E_OPTION", option="quote")
         if self.delimiter == self.quote or self.delimiter in "\\.abcdefghijklmnopqrstuvwxyz0123456789":
             raise RequestError(f"delimiter {self.delimiter!r} cannot be used", code="E_OPTION", option="delimiter")
         if any(c in self.null for c in (self.delimiter, self.quote, "\r", "\n")) or len(self.null) > 100:

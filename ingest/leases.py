@@ -37,11 +37,17 @@ class Leases:
 
     @contextmanager
     def hold(self, chunk: Chunk, ttl_s: float) -> Iterator[Lease]:
-        """Run the body under the chunk's lease; it is cancelled when the lease runs out or is lost."""
+        """Run the body under the chunk's lease; it is cancelled when the lease runs out or is lost.
+
+        A chunk that was taken from us can come back with a higher epoch while its former run still unwinds.
+        """
         with trio.move_on_after(ttl_s) as scope:
             lease = Lease(chunk, scope)
+            if former := self._held.get(chunk.id):
+                former.scope.cancel(reason="chunk claimed again")
             self._held[chunk.id] = lease
             try:
                 yield lease
             finally:
-                del self._held[chunk.id]
+                if self._held.get(chunk.id) is lease:
+                    del self._held[chunk.id]

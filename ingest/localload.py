@@ -26,7 +26,7 @@ from ingest import worker
 from ingest.database import Database, migrate_database, open_database
 from ingest.datasets import Datasets
 from ingest.dialect import Dialect
-from ingest.errors import FileError, IngestError, StorageError
+from ingest.errors import IngestError, StorageError
 from ingest.heartbeat import Pulse
 from ingest.job import FINAL, JobState, JobView
 from ingest.jobs import Jobs
@@ -74,7 +74,7 @@ async def _load(loader: Loader, path: Path | None, progress: Progress) -> Result
     name = path.name if path else "stdin"
     try:
         return Result(filename=name, job=await loader.load(path, progress), error=None)
-    except (FileError, IngestError) as error:
+    except IngestError as error:
         return Result(filename=name, job=None, error=error)
 
 

@@ -27,10 +27,10 @@ CREATE OR REPLACE FUNCTION ingest.moving_dates(p_staging text, p_columns text[],
 RETURNS TABLE (ordinal integer, column_name text, message text) LANGUAGE plpgsql AS $$
 BEGIN
     FOR i IN 1 .. cardinality(p_columns) LOOP
-        IF p_types[i] ~ '^(date|time)' THEN
+        IF p_types[i] ~ '^(date|time|tsr|tstz|tsm)' THEN
             RETURN QUERY EXECUTE format(
                 'SELECT ordinal, %L::text, ''a moving date: it means another day each time it is read''::text
-                   FROM %s WHERE c%s ~* ''\m(now|today|tomorrow|yesterday)\M''', p_columns[i], p_staging, i);
+                   FROM %s WHERE c%s ~* ''(^|[^a-z])(now|today|tomorrow|yesterday)([^a-z]|$)''', p_columns[i], p_staging, i);
         END IF;
     END LOOP;
 END $$;
@@ -102,7 +102,8 @@ BEGIN
         EXCEPTION WHEN OTHERS THEN
             GET STACKED DIAGNOSTICS v_state = RETURNED_SQLSTATE, message = MESSAGE_TEXT, column_name = COLUMN_NAME,
                 constraint_name = CONSTRAINT_NAME, v_schema = SCHEMA_NAME, v_table = TABLE_NAME;
-            IF left(v_state, 2) IN ('08', '0A', '25', '26', '28', '34', '3D', '3F', '40', '42', '53', '55', '57', '58', 'XX') THEN
+            IF v_state <> '42601' AND left(v_state, 2) IN ('08', '0A', '0L', '0P', '25', '26', '28', '2B', '34', '3D', '3F',
+                                                           '40', '42', '53', '55', '57', '58', 'F0', 'XX') THEN
                 RAISE;
             END IF;
             IF v_low = v_high THEN

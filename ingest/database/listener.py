@@ -35,7 +35,7 @@ class Notification:
 
 
 async def listen(database: Database, channels: Sequence[str], send: trio.MemorySendChannel[Notification]) -> None:
-    """Forward notifications until cancelled, reconnecting for ever; a full channel drops them: state is re-read anyway."""
+    """Forward notifications until cancelled, reconnecting for ever; a full channel drops them, which is harmless."""
     with send:
         while True:
             try:

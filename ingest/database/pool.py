@@ -136,6 +136,10 @@ async def prepare(connection: asyncpg.Connection) -> None:
     await connection.set_type_codec("jsonb", encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
 
 
+async def _keep(_connection: PoolConnectionProxy) -> None:
+    """Give a connection back as it is, one round trip less: units of work change nothing but what ends with them."""
+
+
 async def connect(dsn: str, name: str, settings: dict[str, str] | None = None) -> asyncpg.Connection:
     """Open a connection outside any pool (asyncio side); raises asyncpg's errors."""
     session_settings = SESSION_SETTINGS | {"application_name": name} | (settings or {})
@@ -175,6 +179,7 @@ async def _open_pool(dsn: str, pool_size: int, name: str) -> asyncpg.Pool:
         max_size=pool_size,
         timeout=CONNECT_S,
         init=prepare,
+        reset=_keep,
         max_inactive_connection_lifetime=300.0,
         server_settings=SESSION_SETTINGS | {"application_name": name},
     )

@@ -88,12 +88,14 @@ def _copy_lines(data: bytes, where: Records) -> np.ndarray[tuple[int], np.dtype[
     """Return the line number at which COPY reports each record.
 
     COPY counts one line a record and one more for each line end inside quotes, where a line end is a carriage return
-    if the file's first one was (`CopyReadLineText`); it reports a record by its last line.
+    if the file's first one was (`CopyReadLineText`) or, in the first record, is not known yet. It reports a record by
+    its last line.
     """
     end_of_first = int(where.end[0])
     end_byte = 13 if data[end_of_first : end_of_first + 1] == b"\r" else 10
     ends = np.flatnonzero(np.frombuffer(data, np.uint8) == end_byte)
     inside = np.searchsorted(ends, where.end) - np.searchsorted(ends, where.start)
+    inside[0] = data.count(b"\r", 0, end_of_first)
     return np.cumsum(inside + 1)
 
 

@@ -19,7 +19,7 @@ class Pattern(IntEnum):
 
 
 EXPRESSIONS = {
-    Pattern.MOVING_DATE: (rb"\b(now|today|tomorrow|yesterday)\b", hyperscan.HS_FLAG_CASELESS),
+    Pattern.MOVING_DATE: (rb"(^|[^a-z])(now|today|tomorrow|yesterday)([^a-z]|$)", hyperscan.HS_FLAG_CASELESS),
     Pattern.COPY_END: (rb"^\\\.\r?$", hyperscan.HS_FLAG_MULTILINE),
 }
 
@@ -36,8 +36,9 @@ def _database(patterns: tuple[Pattern, ...]) -> hyperscan.Database:
 
 
 def matches(data: bytes, *patterns: Pattern) -> dict[Pattern, list[int]]:
-    """Return, for each pattern that occurs in `data`, the offsets of the last byte of its occurrences.
+    """Return, for each pattern that occurs in `data`, the offset of the last byte of each occurrence.
 
+    A word's occurrence ends with the byte after the word, if there is one. PostgreSQL reads `today10:00` and `_now` too.
     Not for two threads at once: the compiled database holds its scratch space.
     """
     found: dict[Pattern, list[int]] = {}

@@ -13,6 +13,7 @@ CODES = {
     "22026": "E_TOO_LONG",
     "22021": "E_ENCODING",
     "22P05": "E_JSON_NUL",
+    "42601": "E_TYPE",
     "23502": "E_NOT_NULL",
     "23503": "E_FOREIGN_KEY",
     "23505": "E_DUP_KEY",
@@ -50,7 +51,7 @@ class Reason:
             case "E_NOT_NULL":
                 return f"{columns} is empty, but must have a value"
             case "E_DUP_KEY":
-                return f"a row with the same {columns} exists already ({self.constraint})"
+                return f"a row with the same {self.columns or 'key'} exists already ({self.constraint})"
             case "E_EXCLUSION":
                 return f"{columns} conflicts with a row that exists already ({self.constraint})"
             case "E_FOREIGN_KEY":

@@ -14,7 +14,9 @@ from ingest.loading.patterns import Pattern, matches
 from ingest.reject import MAX_RAW_BYTES, MAX_VALUE_CHARS, Reject
 from ingest.splitter import Records, records
 
-MOVING_DATE = re.compile(rb"\b(?:now|today|tomorrow|yesterday)\b", re.IGNORECASE)
+MOVING_DATE = re.compile(rb"(?<![a-z])(?:now|today|tomorrow|yesterday)(?![a-z])", re.IGNORECASE)
+# Dates, times and timestamps, arrays and ranges of them (tsrange, tstzrange, tsmultirange).
+DATE_TYPES = ("date", "time", "tsr", "tstz", "tsm")
 
 
 def records_of(batch: Batch) -> Records:
@@ -43,7 +45,7 @@ def has_copy_end(data: bytes) -> bool:
 def date_columns(batch: Batch) -> list[int]:
     """Return the positions of the columns that PostgreSQL reads as dates or times."""
     columns = batch.chunk.spec.columns
-    return [i for i, column in enumerate(columns) if column.type.startswith(("date", "time"))]
+    return [i for i, column in enumerate(columns) if column.type.startswith(DATE_TYPES)]
 
 
 def _records_at(batch: Batch, offsets: list[int]) -> Iterator[list[bytes | None]]:

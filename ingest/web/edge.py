@@ -233,6 +233,8 @@ def _config() -> Config:
     config.errorlog = logging.getLogger("hypercorn.error")  # as it is: its lines go where all others go
     config.keep_alive_timeout = KEEP_ALIVE_S
     config.include_server_header = False
+    # 2 MiB read ahead of the handler: the network goes on while a block is hashed, cut and written.
+    config.max_app_queue_size = 32
     return config
 
 
