@@ -19,6 +19,7 @@ from ingest.batch import Batch
 from ingest.chunk import Chunk
 from ingest.dialect import PARSER_VERSION
 from ingest.errors import (
+    AccountingError,
     ConflictError,
     DatabaseError,
     FileError,
@@ -98,7 +99,14 @@ async def _settle(chunk: Chunk, work: Work, outcome: Outcome) -> None:
 
 
 async def _finish(chunk: Chunk, work: Work) -> None:
-    await work.queue.finish(chunk)
+    try:
+        await work.queue.finish(chunk)
+    except AccountingError as error:
+        # A database that crashed has forgotten its last commits, rows and ledger lines alike; the next try reads only
+        # these again. A gap that stays is a bug of ours and fails the chunk.
+        state = await work.queue.fail(chunk, error, permanent=False, delay_s=backoff_s(chunk.attempt))
+        log.warning("chunk_has_gap", state=state)
+        return
     log.info("chunk_finished")
     try:
         await work.storage.remove(chunk.cut.object_key)

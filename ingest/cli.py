@@ -53,7 +53,13 @@ def _one_line_errors() -> Iterator[None]:
         errors = list(_leaves(group))
         for text in dict.fromkeys(error.detail for error in errors):
             print(f"ingest: {text}", file=sys.stderr)
-        sys.exit(USAGE if any(isinstance(error, SettingsError) for error in errors) else FAILED)
+        sys.exit(max(map(_exit_code, errors)))
+
+
+def _exit_code(error: IngestError) -> int:
+    if isinstance(error, localload.Interrupted):
+        return 128 + error.number  # as a shell says it
+    return USAGE if isinstance(error, SettingsError) or error.code == "E_OPTION" else FAILED
 
 
 def _leaves(group: BaseExceptionGroup[Any]) -> Iterator[IngestError]:

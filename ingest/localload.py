@@ -9,10 +9,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import platform
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 
@@ -26,7 +29,7 @@ from ingest import worker
 from ingest.database import Database, migrate_database, open_database
 from ingest.datasets import Datasets
 from ingest.dialect import Dialect
-from ingest.errors import IngestError, StorageError
+from ingest.errors import IngestError, StorageError, UnavailableError
 from ingest.heartbeat import Pulse
 from ingest.job import FINAL, JobState, JobView
 from ingest.jobs import Jobs
@@ -52,28 +55,58 @@ class Result:
     error: IngestError | None
 
 
+class Interrupted(IngestError):
+    """A signal ended the load; `number` says which one."""
+
+    code = "E_INTERRUPTED"
+
+    def __init__(self, number: int, advice: str) -> None:
+        super().__init__(f"interrupted by {signal.Signals(number).name}{advice}")
+        self.number = number
+
+
 async def load_files(
     settings: Settings, dsn: str, paths: Sequence[Path | None], dataset: str, dialect: Dialect, *, quiet: bool
 ) -> list[Result]:
     """Load files one after the other (None stands for standard input) and return what became of each.
 
-    A file that cannot be loaded does not stop the others. Raises DatabaseError when the database is not there.
-    Cancelled, the job stays where it is; the same call goes on with it.
+    A file that cannot be loaded does not stop the others. Raises DatabaseError when the database is not there, and
+    Interrupted after SIGINT or SIGTERM: open batches are rolled back, and the same call goes on with the job.
     """
-    results = []
-    async with open_database(dsn, pool_size=settings.pool_size, name="ingest load") as database:
-        await migrate_database(database)
-        loader = Loader(settings, database, open_storage(settings), dataset, dialect)
-        for path in paths:
-            with _progress(quiet) as progress:
-                results.append(await _load(loader, path, progress))
-    return results
+    async with trio.open_nursery() as beside:
+        caught = await beside.start(_cancel_on_signal, beside.cancel_scope)
+        async with open_database(
+            dsn, pool_size=settings.pool_size, slots=settings.writer_count, name="ingest load"
+        ) as database:
+            await migrate_database(database)
+            loader = Loader(settings, database, open_storage(settings), dataset, dialect)
+            results = [await _load(loader, path, quiet) for path in paths]
+        beside.cancel_scope.cancel(reason="loaded")
+        return results
+    raise Interrupted(caught[0], "" if None in paths else "; give the same command again to go on where it stopped")
 
 
-async def _load(loader: Loader, path: Path | None, progress: Progress) -> Result:
+async def _cancel_on_signal(
+    scope: trio.CancelScope, *, task_status: trio.TaskStatus[list[int]] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Cancel on SIGINT and SIGTERM, and note which it was.
+
+    Left to Python, KeyboardInterrupt would be raised wherever the process is just then. Halfway through the asyncio
+    loop, that loop would never run again, and the load hang.
+    """
+    caught: list[int] = []
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        task_status.started(caught)
+        async for number in signals:
+            caught.append(number)
+            scope.cancel(reason="interrupted")
+
+
+async def _load(loader: Loader, path: Path | None, quiet: bool) -> Result:
     name = path.name if path else "stdin"
     try:
-        return Result(filename=name, job=await loader.load(path, progress), error=None)
+        with _progress(quiet) as progress:
+            return Result(filename=name, job=await loader.load(path, progress), error=None)
     except IngestError as error:
         return Result(filename=name, job=None, error=error)
 
@@ -132,7 +165,9 @@ class Loader:
 
     async def _receive_stdin(self, queue: str) -> JobView:
         async with self._receiving.upload(self._options("stdin", None), queue=queue) as upload:
-            while data := await trio.to_thread.run_sync(sys.stdin.buffer.read, BLOCK_BYTES, abandon_on_cancel=True):
+            # Not through sys.stdin: an abandoned thread would hold its lock, and Python abort for it at the end.
+            read = partial(os.read, sys.stdin.fileno(), BLOCK_BYTES)
+            while data := await trio.to_thread.run_sync(read, abandon_on_cancel=True):
                 await upload.feed(data)
             return await upload.finish()
 
@@ -140,21 +175,25 @@ class Loader:
         """Run a worker on the job's queue until the job has ended."""
         stop = trio.Event()
         work = create_work(self._settings, self._database, self._storage, stop, queue)
-        task = progress.add_task("loading", total=None)
+        update = partial(progress.update, progress.add_task("loading", total=None))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(worker.run, work, Pulse())
-            view = await self._watch(job_id, lambda job: _show(progress, task, job))
+            view = await self._watch(job_id, update)
             stop.set()
         return view
 
-    async def _watch(self, job_id: UUID, on_change: Callable[[JobView], None]) -> JobView:
+    async def _watch(self, job_id: UUID, on_change: Callable[..., None]) -> JobView:
         while True:
-            view = await self._jobs.get(job_id)
-            if view is None:
-                raise StorageError("the job was deleted while it was loaded", code="E_NOT_FOUND")
-            on_change(view)
-            if view.status in FINAL:
-                return view
+            try:
+                view = await self._jobs.get(job_id)
+            except UnavailableError as error:
+                log.warning("database_unavailable", detail=error.detail, sqlstate=error.sqlstate)
+            else:
+                if view is None:
+                    raise StorageError("the job was deleted while it was loaded", code="E_NOT_FOUND")
+                on_change(total=view.bytes_total, completed=view.bytes_processed)
+                if view.status in FINAL:
+                    return view
             await trio.sleep(LOOK_S)
 
 
@@ -167,10 +206,6 @@ def _progress(quiet: bool) -> Progress:
         TimeRemainingColumn(),
     )
     return Progress(*columns, console=Console(stderr=True), transient=True, disable=quiet or not sys.stderr.isatty())
-
-
-def _show(progress: Progress, task: object, view: JobView) -> None:
-    progress.update(task, total=view.bytes_total, completed=view.bytes_processed or 0)  # type: ignore[arg-type]
 
 
 def show(results: Sequence[Result], *, as_json: bool) -> None:
@@ -200,14 +235,10 @@ def _row(result: Result) -> tuple[str, ...]:
 
 
 def _as_json(result: Result) -> dict[str, object]:
-    if result.job is None:
-        error = result.error
-        return {
-            "filename": result.filename,
-            "status": "refused",
-            "error": error and {"code": error.code, "message": error.detail},
-        }
-    return dataclasses.asdict(result.job)
+    if result.job is not None:
+        return dataclasses.asdict(result.job)
+    error = result.error and {"code": result.error.code, "message": result.error.detail}
+    return {"filename": result.filename, "status": "refused", "error": error}
 
 
 def exit_code(results: Sequence[Result]) -> int:

@@ -1,6 +1,6 @@
 """The service: everything is put together here, and taken apart again in the right order.
 
-    database loop and pool > HTTP, signals > worker
+    signals > database loop and pool > HTTP > worker
 
 The worker drains first and HTTP stops last, so that health can report the drain. The first SIGTERM or SIGINT asks the
 worker to drain: no more claims, readers stop at a batch boundary, writers finish. The second one, or the end of the
@@ -15,7 +15,7 @@ import signal
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 
 import structlog
@@ -43,6 +43,8 @@ log = structlog.get_logger(__name__)
 HARD_STOP_S = 10.0
 # Uploads and answers under way when the worker has drained may go on for this long, within the grace.
 HTTP_GRACE_S = 5.0
+# Writers that may open or commit a batch while `writer_count` others copy theirs.
+PIPELINED_WRITERS = 2
 # While the database is still away at the start: how often it is tried again.
 RETRY_S = 1.0
 
@@ -58,51 +60,76 @@ class Roles:
         return "serve" if self.api and self.worker else "api" if self.api else "worker"
 
 
+@dataclass(slots=True)
+class Stopping:
+    """What a signal stops. Written by `_watch_signals` alone, but for `ready`.
+
+    Before the service is ready, a signal ends it as a whole; afterwards the first one asks for a drain (`requested`)
+    and the second one cuts off the `work` that is left.
+    """
+
+    ready: bool = False
+    requested: trio.Event = field(default_factory=trio.Event)
+    everything: trio.CancelScope = field(default_factory=trio.CancelScope)
+    work: trio.CancelScope = field(default_factory=trio.CancelScope)
+
+
 async def serve(settings: Settings, dsn: str, roles: Roles, announce: Callable[[str], None]) -> None:
     """Run the service until it is told to stop; `announce` gets the ready line.
 
     Raises SettingsError, DatabaseError when it cannot start.
     """
-    stop = trio.Event()
-    async with _connected(settings, dsn, f"ingest {roles}") as database:
-        for name in await migrate_database(database):
-            log.info("migration_applied", migration=name)
-        storage = open_storage(settings)
-        work = create_work(settings, database, storage, stop) if roles.worker else None
-        service = Service(settings, roles, database, storage, work)
-        http_stop = trio.Event()
-        async with trio.open_nursery() as outer:
-            app = create_app(
-                settings=settings,
-                receiving=Receiving(settings, storage, Jobs(database), Datasets(database, settings.allowed_schemas)),
-                jobs=Jobs(database),
-                datasets=Datasets(database, settings.allowed_schemas),
-                health=service,
-                draining=stop,
-                health_only=not roles.api,
-            )
-            address = await outer.start(
-                partial(
-                    serve_http, app, host=settings.host, port=settings.port, shutdown=http_stop, grace_s=HTTP_GRACE_S
-                )
-            )
-            async with trio.open_nursery() as inner:
-                signals = await outer.start(_watch_signals, stop, inner.cancel_scope, settings.shutdown_grace_s)
-                service.started = True
-                announce(f"ingest is ready on {address.url}")
-                inner.start_soon(service.work_until_stopped, stop)
-            http_stop.set()
-            signals.cancel(reason="drained")
+    stopping = Stopping()
+    async with trio.open_nursery() as beside:
+        await beside.start(_watch_signals, stopping, settings.shutdown_grace_s)
+        with stopping.everything:
+            async with _connected(settings, dsn, f"ingest {roles}") as database:
+                for name in await migrate_database(database):
+                    log.info("migration_applied", migration=name)
+                await _serve(settings, roles, database, announce, stopping)
+        beside.cancel_scope.cancel(reason="stopped")
     log.info("stopped")
+
+
+async def _serve(
+    settings: Settings, roles: Roles, database: Database, announce: Callable[[str], None], stopping: Stopping
+) -> None:
+    storage, stop, http_stop = open_storage(settings), stopping.requested, trio.Event()
+    work = create_work(settings, database, storage, stop) if roles.worker else None
+    service = Service(settings, roles, database, storage, work, stopping)
+    async with trio.open_nursery() as outer:
+        app = create_app(
+            settings=settings,
+            receiving=Receiving(settings, storage, Jobs(database), Datasets(database, settings.allowed_schemas)),
+            jobs=Jobs(database),
+            datasets=Datasets(database, settings.allowed_schemas),
+            health=service,
+            draining=stop,
+            health_only=not roles.api,
+        )
+        address = await outer.start(
+            partial(serve_http, app, host=settings.host, port=settings.port, shutdown=http_stop, grace_s=HTTP_GRACE_S)
+        )
+        stopping.ready = True
+        announce(f"ingest is ready on {address.url}")
+        with stopping.work:
+            await service.work_until_stopped(stop)
+        http_stop.set()
 
 
 class Service:
     """What the process knows of itself; the health endpoint's source."""
 
     def __init__(
-        self, settings: Settings, roles: Roles, database: Database, storage: Storage, work: Work | None
+        self,
+        settings: Settings,
+        roles: Roles,
+        database: Database,
+        storage: Storage,
+        work: Work | None,
+        stopping: Stopping,
     ) -> None:
-        self.started = False
+        self._stopping = stopping
         self._settings = settings
         self._roles = roles
         self._database = database
@@ -124,7 +151,7 @@ class Service:
         return ServiceStatistics(
             version=__version__,
             role=str(self._roles),
-            started=self.started,
+            started=self._stopping.ready,
             uptime_s=trio.current_time() - self._began,
             pool=asdict(self._database.statistics()),
             storage=asdict(self._storage.statistics()),
@@ -157,7 +184,7 @@ def create_work(
         queue=Queue(database, uuid7(), queue),
         storage=storage,
         stop=stop,
-        slots=trio.CapacityLimiter(settings.writer_count),
+        connections=trio.CapacityLimiter(settings.writer_count + PIPELINED_WRITERS),
     )
 
 
@@ -165,7 +192,7 @@ def create_work(
 async def _connected(settings: Settings, dsn: str, name: str) -> AsyncIterator[Database]:
     """Open the database; one that is starting or away is waited for, at most `database_wait_s`."""
     await _await_database(settings, dsn, name)
-    async with open_database(dsn, pool_size=settings.pool_size, name=name) as database:
+    async with open_database(dsn, pool_size=settings.pool_size, slots=settings.writer_count, name=name) as database:
         yield database
 
 
@@ -184,23 +211,21 @@ async def _await_database(settings: Settings, dsn: str, name: str) -> None:
 
 
 async def _watch_signals(
-    stop: trio.Event,
-    work: trio.CancelScope,
-    grace_s: float,
-    *,
-    task_status: trio.TaskStatus[trio.CancelScope] = trio.TASK_STATUS_IGNORED,
+    stopping: Stopping, grace_s: float, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
     """Turn the first SIGTERM or SIGINT into a drain with a deadline, and the second into a cancellation."""
-    with trio.CancelScope() as scope, trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        task_status.started(scope)
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        task_status.started()
         async for number in signals:
-            log.info("signal", signal=signal.Signals(number).name, draining=stop.is_set())
-            if stop.is_set():
-                work.cancel(reason="second signal")
+            log.info("signal", signal=signal.Signals(number).name, draining=stopping.requested.is_set())
+            if stopping.requested.is_set():
+                stopping.work.cancel(reason="second signal")
                 continue
-            stop.set()
-            work.deadline = trio.current_time() + grace_s
+            stopping.requested.set()
+            stopping.work.deadline = trio.current_time() + grace_s
             _start_watchdog(grace_s + HTTP_GRACE_S + HARD_STOP_S)
+            if not stopping.ready:
+                stopping.everything.cancel(reason="stopped before it was ready")
 
 
 def _start_watchdog(after_s: float) -> None:

@@ -53,10 +53,10 @@ class Settings(BaseModel):
         ".ingest"
     )
     batch_records: Annotated[int, Variable("WORKER_BATCH_SIZE", "records, from 1 to 1000000")] = Field(
-        20_000, ge=1, le=1_000_000
+        50_000, ge=1, le=1_000_000
     )
     batch_bytes: Annotated[int, Variable("WORKER_BATCH_BYTES", "bytes, from 1 to 67108864")] = Field(
-        MIB, ge=1, le=64 * MIB
+        2 * MIB, ge=1, le=64 * MIB
     )
     writers: Annotated[
         int | Literal["auto"], Variable("WORKER_CONCURRENT_BATCHES", "writers, from 1 to 64, or auto")

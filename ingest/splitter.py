@@ -196,7 +196,7 @@ def records(data: Block, dialect: Dialect, first_line: int, single_column: bool)
     """Find every record of a batch, whose first byte is on physical line `first_line`."""
     octets = np.frombuffer(data, np.uint8)
     marks = mark(octets, ord(dialect.quote), Edge(), single_column=single_column)
-    start, end = _without_line_ends(octets, marks.ends.positions())
+    start, end = _without_line_ends(octets, marks.ends.positions(), single_column)
     if not single_column:
         start, end = start[end > start], end[end > start]
     delimiters = BitSet(find(octets, ord(dialect.delimiter)) & ~marks.odd)
@@ -208,10 +208,12 @@ def records(data: Block, dialect: Dialect, first_line: int, single_column: bool)
     )
 
 
-def _without_line_ends(octets: Octets, newlines: Offsets) -> tuple[Offsets, Offsets]:
+def _without_line_ends(octets: Octets, newlines: Offsets, single_column: bool) -> tuple[Offsets, Offsets]:
     start = np.concatenate(([0], newlines + 1))
     cr = (newlines > start[:-1]) & (octets[newlines - 1] == CR)
     end = newlines - cr
     if start[-1] == octets.size:
         return start[:-1], end
-    return start, np.append(end, octets.size)  # the last record of the file lacks its line end
+    # The last record of the file lacks its line end, or the second half of one; a CR alone is no blank line.
+    half = octets[-1] == CR and (single_column or octets.size - start[-1] > 1)
+    return start, np.append(end, octets.size - half)

@@ -17,14 +17,14 @@ from ingest.storage import Storage
 
 @dataclass(slots=True, kw_only=True)
 class Work:
-    """One worker's shared state. `slots` bounds the batches in the database at once, over all chunk runs."""
+    """One worker's shared state. `connections` bounds those that its writers hold, over all chunk runs."""
 
     settings: Settings
     database: Database
     queue: Queue
     storage: Storage
     stop: trio.Event  # set once, by whoever asks the worker to drain; never cleared
-    slots: trio.CapacityLimiter
+    connections: trio.CapacityLimiter
     accounts: Accounts = field(default_factory=Accounts)
     leases: Leases = field(default_factory=Leases)
     wake: Wake = field(default_factory=Wake)

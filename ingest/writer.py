@@ -50,7 +50,7 @@ async def _load(batch: Batch, work: Work, order: Order) -> BatchResult | None:
     while True:
         try:
             await order.turn(batch.range.start)
-            async with work.slots:
+            async with work.connections:
                 return await load(work.database, batch)
         except AlreadyCommitted:
             return None

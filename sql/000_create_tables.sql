@@ -1,7 +1,8 @@
 -- The tables of the queue. Runnable by `psql -f`; `ingest migrate` applies it once and remembers its checksum.
 -- PostgreSQL 15 or newer. Everything lives in the schema "ingest"; target tables are never created here.
 --
--- Rule for whoever writes a transaction: lock a chunk before its job, never the other way round.
+-- Rule for whoever writes a transaction: lock a chunk before its job, never the other way round. Only while a job is
+-- received, when nobody else may touch its chunks, its own row is locked first: a chunk comes in before the end or not.
 
 CREATE SCHEMA IF NOT EXISTS ingest;
 

@@ -63,6 +63,8 @@ CREATE OR REPLACE FUNCTION ingest.claim_chunks(p_worker uuid, p_queue text, p_li
 RETURNS SETOF ingest.chunks LANGUAGE plpgsql AS $$
 DECLARE
     v_chunk ingest.chunks;
+    v_jobs uuid[];
+    v_job uuid;
 BEGIN
     FOR v_chunk IN
         WITH pick AS MATERIALIZED (
@@ -70,24 +72,32 @@ BEGIN
              WHERE c.state = 'pending' AND c.queue = p_queue AND c.run_at <= clock_timestamp()
                AND j.state IN ('pending', 'processing')
              ORDER BY c.priority DESC, c.run_at, c.id LIMIT p_limit
-               FOR NO KEY UPDATE OF c SKIP LOCKED)
-        UPDATE ingest.chunks c
-           SET state = 'processing', epoch = c.epoch + 1, attempt = c.attempt + 1,
-               worker_id = p_worker, claimed_at = clock_timestamp()
-          FROM pick WHERE c.id = pick.id AND c.state = 'pending'
-        RETURNING c.*
+               FOR NO KEY UPDATE OF c SKIP LOCKED),
+        claimed AS (
+            UPDATE ingest.chunks c
+               SET state = 'processing', epoch = c.epoch + 1, attempt = c.attempt + 1,
+                   worker_id = p_worker, claimed_at = clock_timestamp()
+              FROM pick WHERE c.id = pick.id AND c.state = 'pending'
+            RETURNING c.*)
+        SELECT * FROM claimed ORDER BY priority DESC, run_at, id
     LOOP
         INSERT INTO ingest.leases AS l (chunk_id, epoch, worker_id, heartbeat_at)
         VALUES (v_chunk.id, v_chunk.epoch, p_worker, clock_timestamp())
             ON CONFLICT (chunk_id) DO UPDATE
            SET (epoch, worker_id, heartbeat_at) = (excluded.epoch, excluded.worker_id, excluded.heartbeat_at);
-        UPDATE ingest.jobs
-           SET state = 'processing', started_at = coalesce(started_at, clock_timestamp()), updated_at = clock_timestamp()
-         WHERE id = v_chunk.job_id AND state = 'pending';
-        IF FOUND THEN
-            PERFORM ingest.announce(v_chunk.job_id);
-        END IF;
+        v_jobs := v_jobs || v_chunk.job_id;
         RETURN NEXT v_chunk;
+    END LOOP;
+    -- In the order of their ids, so that two workers that start several jobs at once cannot deadlock.
+    FOR v_job IN
+        WITH begun AS MATERIALIZED (
+            SELECT id FROM ingest.jobs WHERE id = ANY (v_jobs) AND state = 'pending' ORDER BY id FOR NO KEY UPDATE)
+        UPDATE ingest.jobs j
+           SET state = 'processing', started_at = coalesce(started_at, clock_timestamp()), updated_at = clock_timestamp()
+          FROM begun WHERE j.id = begun.id
+        RETURNING j.id
+    LOOP
+        PERFORM ingest.announce(v_job);
     END LOOP;
 END $$;
 
@@ -163,7 +173,7 @@ DECLARE
     v_queue text;
 BEGIN
     UPDATE ingest.chunks
-       SET state = 'pending', attempt = attempt - 1, run_at = clock_timestamp() + p_delay
+       SET state = 'pending', attempt = attempt - 1, crash_count = 0, run_at = clock_timestamp() + p_delay
      WHERE id = p_chunk AND epoch = p_epoch AND state = 'processing'
     RETURNING queue INTO v_queue;
     IF NOT FOUND THEN
@@ -195,7 +205,7 @@ BEGIN
     UPDATE ingest.chunks
        SET state = CASE WHEN p_permanent OR attempt >= p_max_attempts THEN 'failed' ELSE 'pending' END,
            finished_at = CASE WHEN p_permanent OR attempt >= p_max_attempts THEN clock_timestamp() END,
-           run_at = clock_timestamp() + p_delay, error_code = p_code, error_message = p_message
+           run_at = clock_timestamp() + p_delay, crash_count = 0, error_code = p_code, error_message = p_message
      WHERE id = p_chunk AND epoch = p_epoch AND state = 'processing'
     RETURNING * INTO v_chunk;
     IF NOT FOUND THEN
@@ -266,7 +276,6 @@ RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
     v_queue text;
 BEGIN
-    UPDATE ingest.chunks SET state = 'pending', run_at = clock_timestamp() WHERE job_id = p_job AND state = 'receiving';
     UPDATE ingest.jobs
        SET state = 'pending', bytes_total = p_bytes, bytes_received = p_bytes, sha256 = p_sha256, records = p_records,
            updated_at = clock_timestamp()
@@ -275,6 +284,7 @@ BEGIN
     IF NOT FOUND THEN
         RETURN false;
     END IF;
+    UPDATE ingest.chunks SET state = 'pending', run_at = clock_timestamp() WHERE job_id = p_job AND state = 'receiving';
     PERFORM ingest.announce(p_job);
     PERFORM ingest.announce_work(v_queue);
     PERFORM ingest.settle_job(p_job);           -- a file without records has ended already
@@ -284,7 +294,6 @@ END $$;
 -- The upload broke or the file cannot be loaded: nothing of it may ever be claimed.
 CREATE OR REPLACE FUNCTION ingest.fail_upload(p_job uuid, p_code text, p_message text) RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
-    DELETE FROM ingest.chunks WHERE job_id = p_job AND state = 'receiving';
     UPDATE ingest.jobs
        SET state = 'failed', error_code = p_code, error_message = p_message,
            finished_at = clock_timestamp(), updated_at = clock_timestamp()
@@ -292,6 +301,7 @@ BEGIN
     IF NOT FOUND THEN
         RETURN false;
     END IF;
+    DELETE FROM ingest.chunks WHERE job_id = p_job AND state = 'receiving';
     PERFORM ingest.announce(p_job);
     RETURN true;
 END $$;

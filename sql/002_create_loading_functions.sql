@@ -1,24 +1,18 @@
 -- Isolated loading: find, for every record of a staging table, whether and why the target refuses it.
 -- A staging table is a temporary table (ordinal integer, c1 text, c2 text, ...) that holds well-formed records.
 
--- The error of reading p_value as p_type by the type's own input rules; no row when it is fine. For PostgreSQL 15, and
--- for types that cannot report an error softly; 16 and newer have pg_input_error_info.
+-- The error of storing p_value in a column of p_type; no row when it is fine. For PostgreSQL 15, and for types that cannot
+-- report an error softly; 16 and newer have pg_input_error_info.
 CREATE OR REPLACE FUNCTION ingest.input_error(p_value text, p_type text)
 RETURNS TABLE (message text, sql_state text) LANGUAGE plpgsql AS $$
-DECLARE
-    v_limit integer := (regexp_match(p_type, '^(?:character varying|character|bit|bit varying)\((\d+)\)$'))[1];
 BEGIN
-    -- An explicit cast to a type with a length cuts the value silently, so the length is compared by hand.
-    EXECUTE format('SELECT $1::%s', CASE WHEN v_limit IS NULL THEN p_type
-                   ELSE format_type(to_regtype(p_type), -1) END) USING p_value;
-    IF p_type LIKE 'character%' AND char_length(rtrim(p_value, ' ')) > v_limit THEN
-        RETURN QUERY SELECT format('value too long for type %s', p_type), '22001';
-    ELSIF p_type LIKE 'bit varying%' AND char_length(p_value) > v_limit THEN
-        RETURN QUERY SELECT format('bit string too long for type %s', p_type), '22001';
-    ELSIF p_type LIKE 'bit(%' AND char_length(p_value) <> v_limit THEN
-        RETURN QUERY SELECT format('bit string length does not match type %s', p_type), '22026';
+    IF p_type ~ '^(character|bit)' OR EXISTS (SELECT FROM pg_type WHERE oid = to_regtype(p_type) AND typtype = 'd') THEN
+        -- A cast to a type with a length cuts the value silently, an assignment does not.
+        EXECUTE format('DO %L', format('DECLARE v %s := %L; BEGIN END', p_type, p_value));
+    ELSE
+        EXECUTE format('SELECT $1::%s', p_type) USING p_value;
     END IF;
-EXCEPTION WHEN OTHERS THEN
+EXCEPTION WHEN OTHERS OR ASSERT_FAILURE THEN
     RETURN QUERY SELECT SQLERRM, SQLSTATE;
 END $$;
 
@@ -59,16 +53,16 @@ BEGIN
     END LOOP;
 END $$;
 
--- The same for a few records, one value at a time, on any version and for any type.
+-- The same for a few records, one value at a time, on any version and for any type; NULL too, which a domain may refuse.
 CREATE OR REPLACE FUNCTION ingest.explain_values(p_staging text, p_ordinals integer[], p_columns text[], p_types text[])
 RETURNS TABLE (ordinal integer, column_name text, sql_state text, message text) LANGUAGE plpgsql AS $$
 BEGIN
     FOR i IN 1 .. cardinality(p_columns) LOOP
         RETURN QUERY EXECUTE format(
             'SELECT s.ordinal, %L::text, e.sql_state, e.message
-               FROM (SELECT ordinal, c%s AS value FROM %s WHERE ordinal = ANY ($1) AND c%s IS NOT NULL OFFSET 0) s,
+               FROM (SELECT ordinal, c%s AS value FROM %s WHERE ordinal = ANY ($1) OFFSET 0) s,
                     LATERAL ingest.input_error(s.value, %L) e',
-            p_columns[i], i, p_staging, i, p_types[i]) USING p_ordinals;
+            p_columns[i], i, p_staging, p_types[i]) USING p_ordinals;
     END LOOP;
 END $$;
 
@@ -99,7 +93,7 @@ BEGIN
             EXECUTE p_insert USING v_low, v_high;
             GET DIAGNOSTICS v_rows = ROW_COUNT;
             v_total := v_total + v_rows;
-        EXCEPTION WHEN OTHERS THEN
+        EXCEPTION WHEN OTHERS OR ASSERT_FAILURE THEN
             GET STACKED DIAGNOSTICS v_state = RETURNED_SQLSTATE, message = MESSAGE_TEXT, column_name = COLUMN_NAME,
                 constraint_name = CONSTRAINT_NAME, v_schema = SCHEMA_NAME, v_table = TABLE_NAME;
             IF v_state <> '42601' AND left(v_state, 2) IN ('08', '0A', '0L', '0P', '25', '26', '28', '2B', '34', '3D', '3F',

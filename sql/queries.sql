@@ -55,7 +55,8 @@ INSERT INTO ingest.jobs (id, dataset, filename, priority, queue, spec, bytes_tot
 -- name: add_chunk
 INSERT INTO ingest.chunks (job_id, ordinal, queue, priority, object_key, object_offset, length_bytes, file_offset,
                            first_line, records, batch_ends, batch_records, batch_lines, batch_blanks)
-SELECT id, $2, queue, priority, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12 FROM ingest.jobs WHERE id = $1 AND state = 'receiving'
+SELECT id, $2, queue, priority, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12
+  FROM (SELECT id, queue, priority FROM ingest.jobs WHERE id = $1 AND state = 'receiving' FOR SHARE) AS receiving
 RETURNING id;
 
 -- name: touch_upload
@@ -172,8 +173,16 @@ SELECT DISTINCT coalesce(a.attname, '') AS name
 SELECT ingest.may_drop_rows($1::text::regclass);
 
 -- name: base_types
--- The types $1 without their lengths: what a text is cast to before assignment checks the length.
-SELECT format_type(to_regtype(t), -1) FROM unnest($1::text[]) WITH ORDINALITY AS u(t, n) ORDER BY n;
+-- The types $1 without lengths and domains: what a text is cast to before the assignment checks lengths and domains.
+SELECT format_type(base.oid, -1)
+  FROM unnest($1::text[]) WITH ORDINALITY AS u(t, n)
+  CROSS JOIN LATERAL (
+       WITH RECURSIVE chain AS (
+            SELECT oid, typtype, typbasetype FROM pg_type WHERE oid = to_regtype(t)
+             UNION ALL
+            SELECT b.oid, b.typtype, b.typbasetype FROM chain c JOIN pg_type b ON b.oid = c.typbasetype)
+       SELECT oid FROM chain WHERE typtype <> 'd') AS base
+ ORDER BY n;
 
 -- name: moving_dates
 SELECT * FROM ingest.moving_dates($1, $2, $3);

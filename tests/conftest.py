@@ -10,14 +10,15 @@ import itertools
 import os
 import re
 import subprocess
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
 import trio
 
-from ingest.database import migrate
+from ingest.database import Database, migrate, open_database
 from ingest.database.embedded import bin_path, embedded_postgres
 from tests.processes import Starter, clean_environment, starting
 
@@ -52,14 +53,18 @@ def named(dsn: str, database: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server() -> Iterator[str]:
     """DSN of a superuser on the server of this session."""
     given = os.environ.get("INGEST_TEST_DATABASE_URL")
     if given:
         yield given
         return
-    with embedded_postgres(tmp_path_factory.mktemp("server")) as dsn:
-        yield named(dsn, "postgres")
+    # Not below pytest's own folder: as root, each session that begins closes that folder to the server's account.
+    with tempfile.TemporaryDirectory(prefix="ingest-test-") as folder, embedded_postgres(Path(folder)) as dsn:
+        superuser = named(dsn, "postgres")
+        # What a test writes need not outlive the machine; dropping a database would wait a second for the disk.
+        run_psql(superuser, "alter system set fsync = off; select pg_reload_conf()")
+        yield superuser
 
 
 @pytest.fixture(scope="session")
@@ -87,6 +92,13 @@ def dsn(server: str, template: str) -> Iterator[str]:
 def psql(dsn: str) -> Psql:
     """Run SQL (or `\\copy`) in this test's database and get the bare output."""
     return lambda sql: run_psql(dsn, sql)
+
+
+@pytest.fixture
+async def database(dsn: str) -> AsyncIterator[Database]:
+    """This test's database, open, with a pool of eight connections."""
+    async with open_database(dsn, pool_size=8, name="ingest test") as database:
+        yield database
 
 
 @pytest.fixture

@@ -23,11 +23,15 @@ READY = re.compile(r"^ingest is ready on (http://\S+)", re.MULTILINE)
 START_S = 60
 END_S = 60
 
+# The end of a process's output that is shown when its test has failed.
+SHOWN_CHARACTERS = 5000
+
 
 class Process:
     """A running `ingest` command in a process group of its own; `log` is all it has printed so far."""
 
     def __init__(self, arguments: Sequence[str], environment: Mapping[str, str], folder: Path) -> None:
+        self.arguments = tuple(arguments)
         self.process = subprocess.Popen(
             [sys.executable, "-m", "ingest", *arguments],
             cwd=folder,
@@ -45,6 +49,9 @@ class Process:
         self._changed = threading.Condition()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
+
+    def __str__(self) -> str:
+        return f"ingest {' '.join(self.arguments)} (process {self.process.pid}, exit code {self.process.returncode})"
 
     @property
     def log(self) -> str:
@@ -147,6 +154,9 @@ def starting(folder: Path, environment: Mapping[str, str]) -> Iterator[Starter]:
     finally:
         for process in reversed(starter.started):
             process.reap()
+        for process in starter.started:
+            # Shown by pytest when the test has failed.
+            print(f"-- {process}:\n{process.log[-SHOWN_CHARACTERS:]}")
 
 
 def clean_environment() -> dict[str, str]:

@@ -10,7 +10,7 @@ import asyncpg
 import trio_asyncio
 
 from ingest.database.errors import mapped
-from ingest.database.pool import Database, connect
+from ingest.database.pool import Database, connect, open_loop
 from ingest.errors import PermanentError
 from ingest.statements import Migration, migrations
 
@@ -32,7 +32,7 @@ async def migrate(dsn: str, *, dry_run: bool = False) -> list[str]:
     Opens an asyncio loop and a connection of its own. Raises DatabaseError; cancelled or failed in the middle, the file
     at hand is rolled back and the earlier ones stay.
     """
-    async with trio_asyncio.open_loop() as loop:
+    async with open_loop() as loop:
         with mapped():
             return await trio_asyncio.aio_as_trio(_migrate, loop=loop)(dsn, dry_run)  # type: ignore[no-any-return]
 
@@ -52,20 +52,36 @@ async def _migrate(dsn: str, dry_run: bool) -> list[str]:
 
 
 async def _apply_pending(connection: asyncpg.Connection, dry_run: bool) -> list[str]:
-    if connection.get_server_version().major < 15:
-        raise PermanentError("PostgreSQL 15 or newer is needed", sqlstate="0A000")
+    await _check_server(connection)
     if dry_run:
         return [migration.name for migration in await _pending(connection)]
     await connection.execute("SELECT pg_advisory_lock($1)", LOCK_KEY)
-    await connection.execute(HISTORY)
+    if not await _has_history(connection):
+        await connection.execute(HISTORY)  # not at every start: it asks for the right to create schemas
     pending = await _pending(connection)
     for migration in pending:
         await _apply(connection, migration)
     return [migration.name for migration in pending]
 
 
+async def _check_server(connection: asyncpg.Connection) -> None:
+    if connection.get_server_version().major < 15:
+        raise PermanentError("PostgreSQL 15 or newer is needed", sqlstate="0A000")
+    encoding = connection.get_settings().server_encoding
+    if encoding != "UTF8":
+        raise PermanentError(
+            f"the database is encoded in {encoding}, which cannot hold every text; "
+            "use a database made with CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0",
+            code="E_DATABASE_ENCODING",
+        )
+
+
+async def _has_history(connection: asyncpg.Connection) -> bool:
+    return await connection.fetchval("SELECT to_regclass('ingest.migrations')") is not None
+
+
 async def _pending(connection: asyncpg.Connection) -> list[Migration]:
-    if await connection.fetchval("SELECT to_regclass('ingest.migrations')") is None:
+    if not await _has_history(connection):
         return migrations()
     rows = await connection.fetch("SELECT number, checksum FROM ingest.migrations")
     applied = {row["number"]: row["checksum"] for row in rows}

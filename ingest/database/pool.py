@@ -37,10 +37,15 @@ CLOSE_S = 5.0
 # Locks are never waited for without bound, and a worker frozen inside a transaction is cut off by the server.
 SESSION_SETTINGS = {
     "timezone": "UTC",
+    # Of two chunks that finish at once, the second must see the first one's state when it has got the job's lock.
+    "default_transaction_isolation": "read committed",
     "lock_timeout": "5000",
     "idle_in_transaction_session_timeout": "15000",
     "client_min_messages": "notice",
 }
+
+# A backend in the middle of a statement would otherwise go on, and keep its locks, after its client has died.
+NOTICE_OUR_END = "SET client_connection_check_interval = '500ms'"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,13 +64,21 @@ class Database:
     """
 
     def __init__(
-        self, pool: asyncpg.Pool, loop: trio_asyncio.TrioEventLoop, dsn: str, name: str, reserved: Database | None
+        self,
+        pool: asyncpg.Pool,
+        loop: trio_asyncio.TrioEventLoop,
+        dsn: str,
+        name: str,
+        *,
+        slots: int = 1,
+        reserved: Database | None = None,
     ) -> None:
         self.dsn = dsn
         self.name = name
         self.reserved = reserved or self
         self._pool = pool
         self._loop = loop
+        self._slots = asyncio.Semaphore(slots)
 
     async def run(self, unit: Callable[[Session], Awaitable[T]]) -> T:
         """Run a unit of work on a connection of the pool. Raises DatabaseError; cancellation closes the connection."""
@@ -81,7 +94,7 @@ class Database:
         async def bracketed(session: Session) -> T:
             await session.execute(begin)
             result = await unit(session)
-            await session.execute("COMMIT")
+            await session.commit()
             return result
 
         return await self.run(bracketed)
@@ -111,7 +124,7 @@ class Database:
     async def _with_connection(self, unit: Callable[[Session], Awaitable[T]]) -> T:
         connection = await self._pool.acquire(timeout=ACQUIRE_S)
         try:
-            return await unit(Session(connection))
+            return await unit(Session(connection, self._slots))
         except Exception:
             await _roll_back(connection)
             raise
@@ -132,8 +145,12 @@ async def _roll_back(connection: PoolConnectionProxy) -> None:
 
 
 async def prepare(connection: asyncpg.Connection) -> None:
-    """Make a new connection speak JSON as Python values."""
+    """Make a new connection speak JSON as Python values, and its backend end soon when we have gone."""
     await connection.set_type_codec("jsonb", encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
+    try:
+        await connection.execute(NOTICE_OUR_END)
+    except asyncpg.InvalidParameterValueError:
+        log.info("server cannot notice lost clients")  # one on Windows
 
 
 async def _keep(_connection: PoolConnectionProxy) -> None:
@@ -149,16 +166,30 @@ async def connect(dsn: str, name: str, settings: dict[str, str] | None = None) -
 
 
 @asynccontextmanager
-async def open_database(dsn: str, *, pool_size: int, name: str = "ingest") -> AsyncIterator[Database]:
+async def open_database(dsn: str, *, pool_size: int, slots: int = 2, name: str = "ingest") -> AsyncIterator[Database]:
     """Open the asyncio loop and a pool of at most `pool_size` connections, one of them made and tried at once.
 
+    `slots` is how many sessions may keep the server busy with batches at once (Session.slot).
     Raises DatabaseError when the server cannot be reached. Everything is closed on the way out, by force after CLOSE_S.
     """
+    async with open_loop() as loop:
+        async with _pool(loop, dsn, pool_size, name) as pool, _pool(loop, dsn, 1, f"{name} heartbeat") as single:
+            reserved = Database(single, loop, dsn, name)
+            yield Database(pool, loop, dsn, name, slots=slots, reserved=reserved)
+
+
+@asynccontextmanager
+async def open_loop() -> AsyncIterator[trio_asyncio.TrioEventLoop]:
+    """Open an asyncio loop. An error that ends the body leaves as it is, not in the groups of the loop's nurseries."""
+    failure: Exception | None = None
     async with trio_asyncio.open_loop() as loop:
         loop.set_exception_handler(_log_loop_error)
-        async with _pool(loop, dsn, pool_size, name) as pool, _pool(loop, dsn, 1, f"{name} heartbeat") as single:
-            reserved = Database(single, loop, dsn, name, None)
-            yield Database(pool, loop, dsn, name, reserved)
+        try:
+            yield loop
+        except Exception as error:  # raised again below; cancellation is no Exception and passes
+            failure = error
+    if failure is not None:
+        raise failure
 
 
 @asynccontextmanager

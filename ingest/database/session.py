@@ -6,17 +6,19 @@ whole transaction costs one crossing. It never sees asyncpg.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from asyncpg import Record as Record
 
+from ingest.database.bulk import copy_source
+from ingest.errors import PermanentError
+
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
-
-# Pieces a COPY is sent in: large enough to cost few messages, small enough that the event loop is not held for long.
-COPY_PIECE_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +39,15 @@ class CopyResult:
 class Session:
     """One connection, for the length of a unit of work. Errors are asyncpg's here; they are mapped at the crossing."""
 
-    def __init__(self, connection: PoolConnectionProxy) -> None:
+    def __init__(self, connection: PoolConnectionProxy, slots: asyncio.Semaphore) -> None:
         self._connection = connection
+        self._slots = slots
+
+    @asynccontextmanager
+    async def slot(self) -> AsyncIterator[None]:
+        """Do what keeps the server busy while no more than the database's `slots` sessions do the same."""
+        async with self._slots:
+            yield
 
     @property
     def server_major(self) -> int:
@@ -57,8 +66,15 @@ class Session:
         """Run a statement and return the first column of its first row, or None."""
         return await self._connection.fetchval(sql, *args)
 
+    async def commit(self) -> None:
+        """Commit the open transaction. Raises PermanentError when it was aborted and so rolled back instead."""
+        if await self.execute("COMMIT") != "COMMIT":
+            raise PermanentError("the unit of work went on after an error, so nothing was committed", sqlstate="25P02")
+
     async def copy(self, sql: str, data: bytes) -> CopyResult:
         """Send `data` to a `COPY ... FROM STDIN` statement and return what became of it.
+
+        `sql` may begin with other statements, so that opening a transaction costs no round trip of its own.
 
         asyncpg's `copy_to_table` knows no ON_ERROR, so its private `_copy_in` is given the statement (the version is
         pinned). Notices are collected by a listener that lives as long as the call.
@@ -70,16 +86,10 @@ class Session:
 
         self._connection.add_log_listener(collect)
         try:
-            tag = await self._connection._copy_in(sql, _pieces(data), None)
+            tag = await self._connection._copy_in(sql, copy_source(self._connection, data), None)
         finally:
             self._connection.remove_log_listener(collect)
         return CopyResult(rows=int(tag.rsplit(" ", 1)[-1]), notices=tuple(notices))
-
-
-async def _pieces(data: bytes) -> AsyncIterator[memoryview]:
-    view = memoryview(data)
-    for start in range(0, len(view), COPY_PIECE_BYTES):
-        yield view[start : start + COPY_PIECE_BYTES]
 
 
 def quoted(name: str) -> str:

@@ -14,6 +14,7 @@ from ingest.errors import AccountingError
 from ingest.loading.reasons import Reason
 from ingest.loading.screening import malformed, records_of, reject_of
 from ingest.loading.staging import (
+    BEGIN,
     Staged,
     explain_values,
     insert_each,
@@ -29,6 +30,7 @@ from ingest.statements import statement
 
 async def insert_isolated(session: Session, batch: Batch) -> BatchResult:
     """Load the good records of a batch by INSERT and return the others as rejects."""
+    await session.execute(BEGIN)
     where = records_of(batch)
     broken, sound = _screened(batch, where)
     inserted, reasons = await _insert(session, batch, sound) if sound else (0, [])
@@ -68,8 +70,8 @@ async def _insert(session: Session, batch: Batch, sound: Sequence[tuple[int, byt
 
 
 async def _with_columns(session: Session, staged: Staged, refused: list[Reason]) -> list[Reason]:
-    """Name the columns of refused values where the INSERT could not: class 22 errors carry no column."""
-    nameless = [reason.ordinal for reason in refused if reason.columns is None and (reason.sqlstate or "")[:2] == "22"]
+    """Name the columns of refused values where the INSERT could not: errors of types and domains carry no column."""
+    nameless = [reason.ordinal for reason in refused if reason.columns is None and reason.is_about_a_value]
     if not nameless:
         return refused
     named = await explain_values(session, staged, nameless)

@@ -44,6 +44,11 @@ class Reason:
             return "E_DATE_SPECIAL"
         return CODES.get(self.sqlstate, BY_CLASS.get(self.sqlstate[:2], "E_TRIGGER"))
 
+    @property
+    def is_about_a_value(self) -> bool:
+        """Whether a single value may be at fault, because its type or its domain refuses it."""
+        return self.code not in ("E_TRIGGER", "E_DUP_KEY", "E_EXCLUSION", "E_FOREIGN_KEY", "E_DATE_SPECIAL")
+
     def sentence(self) -> str:
         """What to tell a person; the value is shown beside it, so it is not repeated where PostgreSQL leaves it out."""
         columns = self.columns or "the record"

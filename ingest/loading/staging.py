@@ -21,6 +21,12 @@ from ingest.reject import Reject
 from ingest.statements import statement
 
 
+# What opens the transaction of a batch. Rows and ledger line are lost together if the server crashes, so the batch need
+# not wait for the disk: the chunk's finish is a synchronous commit. Deferred constraints are checked at once, while the
+# record can still be found.
+BEGIN = "BEGIN; SET LOCAL synchronous_commit = off; SET CONSTRAINTS ALL IMMEDIATE"
+
+
 @dataclass(frozen=True, slots=True)
 class Staged:
     """The staging table of a batch's records, and what its columns stand for."""
@@ -69,7 +75,9 @@ async def stage(session: Session, spec: LoadSpec, records: Sequence[tuple[int, b
     plain = [(n, record) for n, record in records if not has_copy_end(record)]
     delimiter = spec.dialect.delimiter.encode()
     data = b"".join(b"%d%b%b\n" % (n, delimiter, record) for n, record in plain)
-    await session.copy(f"COPY {staged.table} FROM STDIN ({copy_options(spec.dialect)})", data)
+    # The number is no NULL, even where the file writes NULL as a number.
+    options = f"{copy_options(spec.dialect)}, FORCE_NOT_NULL (ordinal)"
+    await session.copy(f"COPY {staged.table} FROM STDIN ({options})", data)
     for n, record in records:
         if has_copy_end(record):
             await _stage_by_insert(session, staged, n, record)

@@ -23,7 +23,7 @@ def test_an_empty_environment_gives_the_documented_defaults() -> None:
     settings = Settings.from_environment({})
     assert settings.database_url is None
     assert settings.data_dir == Path(".ingest")
-    assert (settings.batch_records, settings.batch_bytes, settings.chunk_bytes) == (20_000, 1 << 20, 16 << 20)
+    assert (settings.batch_records, settings.batch_bytes, settings.chunk_bytes) == (50_000, 2 << 20, 16 << 20)
     assert (settings.poll_interval_s, settings.heartbeat_interval_s, settings.lease_ttl_s) == (1.0, 5.0, 20.0)
     assert (settings.host, settings.port, settings.shutdown_grace_s) == ("127.0.0.1", 8000, 25.0)
     assert settings.allowed_schemas == {"public"}

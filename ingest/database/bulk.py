@@ -1,0 +1,83 @@
+"""The bytes of a COPY on their way to the server: past the event loop, from a worker thread straight into the socket.
+
+Through asyncio's transport a COPY costs a dozen trips through two event loops for each MiB, and while the loop is busy
+with one connection the server waits for data on the others: two writers kept 1.2 backends busy. A thread that is
+inside `send` or `poll` holds no interpreter lock, so here the server is fed as fast as it reads.
+
+The thread is the only one to write to the socket while it runs: asyncpg has sent the COPY statement and waits for us.
+Where that cannot be known (TLS, unsent bytes in the transport) the bytes go through the transport as usual.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+import socket
+import struct
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from asyncpg.pool import PoolConnectionProxy
+
+# The server takes a message in whole before it looks at it: small messages let it parse while more arrives.
+MESSAGE_BYTES = 64 * 1024
+# How long a thread waits for room in the socket before it looks whether it was told to stop.
+POLL_MS = 500
+
+
+async def copy_source(connection: PoolConnectionProxy, data: bytes) -> AsyncIterator[memoryview]:
+    """Send `data` for the COPY that `connection` has begun; yields only what has to go through the transport.
+
+    Raises OSError when the connection is lost. Cancelled, it shuts the connection down and waits for the thread.
+    """
+    transport = connection._con._transport
+    if transport.get_extra_info("ssl_object") is not None or transport.get_write_buffer_size():
+        view = memoryview(data)
+        for start in range(0, len(view), MESSAGE_BYTES):
+            yield view[start : start + MESSAGE_BYTES]
+        return
+    feed = _Feed(transport.get_extra_info("socket").dup(), data)
+    sent = asyncio.get_running_loop().run_in_executor(None, feed.run)
+    try:
+        await asyncio.shield(sent)
+    except asyncio.CancelledError:
+        feed.stop()
+        transport.abort()
+        await asyncio.wait([sent])
+        raise
+
+
+class _Feed:
+    """Sends one batch into a socket. `run` belongs to a worker thread, `stop` to the event loop."""
+
+    def __init__(self, own_socket: socket.socket, data: bytes) -> None:
+        self._socket = own_socket  # a duplicate: its number cannot be given to another file while we write
+        self._data = data
+        self._stopped = False
+
+    def run(self) -> None:
+        """Send all bytes as CopyData messages. Raises OSError when the connection is lost."""
+        with self._socket:
+            rest = memoryview(_framed(self._data))
+            writable = select.poll()
+            writable.register(self._socket, select.POLLOUT)
+            while rest and not self._stopped:
+                try:
+                    rest = rest[self._socket.send(rest) :]
+                except BlockingIOError:
+                    writable.poll(POLL_MS)
+
+    def stop(self) -> None:
+        """Make `run` return soon, with the connection unusable."""
+        self._stopped = True
+
+
+def _framed(data: bytes) -> bytes:
+    """Return `data` as CopyData messages (PostgreSQL manual, "Message Formats")."""
+    view = memoryview(data)
+    parts: list[bytes | memoryview] = []
+    for start in range(0, len(view), MESSAGE_BYTES):
+        piece = view[start : start + MESSAGE_BYTES]
+        parts += (struct.pack("!ci", b"d", len(piece) + 4), piece)
+    return b"".join(parts)

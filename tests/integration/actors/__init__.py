@@ -1,0 +1,1 @@
+"""Reader, writers, chunk runs, heartbeat, janitor and poller on a real PostgreSQL."""

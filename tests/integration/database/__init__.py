@@ -1,0 +1,1 @@
+"""The database bridge and the migrations against a real PostgreSQL."""

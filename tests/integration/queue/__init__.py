@@ -1,0 +1,1 @@
+"""The queue's SQL functions, from several workers at once."""
