@@ -20,13 +20,12 @@ import click
 import trio
 from dotenv import dotenv_values
 
-from ingest import __version__, localload, logs, service
+from ingest import __version__, localload, logs
 from ingest.database import migrate, open_database
 from ingest.database.embedded import bin_path, embedded_postgres
 from ingest.datasets import Dataset, Datasets
 from ingest.dialect import Dialect
 from ingest.errors import IngestError, SettingsError
-from ingest.service import Roles
 from ingest.settings import Settings
 
 FAILED, USAGE, WITH_REJECTS = 1, 2, 3
@@ -100,32 +99,35 @@ def _listening(command: Callable[..., None]) -> Callable[..., None]:
     return host(port(command))
 
 
-def _serve(roles: Roles, host: str | None, port: int | None) -> None:
+def _serve(host: str | None, port: int | None, *, api: bool, worker: bool) -> None:
+    # Half of what there is to import is for HTTP, and only those who serve should wait for it.
+    from ingest import service
+
     settings = _settings(host=host, port=port)
     logs.configure(settings.log_level, settings.log_format)
     with _dsn(settings) as dsn:
-        trio.run(service.serve, settings, dsn, roles, partial(print, flush=True))
+        trio.run(service.serve, settings, dsn, service.Roles(api=api, worker=worker), partial(print, flush=True))
 
 
 @commands.command()
 @_listening
 def serve(host: str | None, port: int | None) -> None:
     """Run the whole service: API and worker in one process."""
-    _serve(Roles(api=True, worker=True), host, port)
+    _serve(host, port, api=True, worker=True)
 
 
 @commands.command()
 @_listening
 def api(host: str | None, port: int | None) -> None:
     """Run the API alone; workers run elsewhere on the same database and storage."""
-    _serve(Roles(api=True, worker=False), host, port)
+    _serve(host, port, api=True, worker=False)
 
 
 @commands.command()
 @_listening
 def worker(host: str | None, port: int | None) -> None:
     """Run a worker alone; its port answers /health only."""
-    _serve(Roles(api=False, worker=True), host, port)
+    _serve(host, port, api=False, worker=True)
 
 
 @commands.command("migrate")

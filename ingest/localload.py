@@ -34,10 +34,10 @@ from ingest.heartbeat import Pulse
 from ingest.job import FINAL, JobState, JobView
 from ingest.jobs import Jobs
 from ingest.receiving import Receiving, UploadOptions
-from ingest.service import create_work
 from ingest.settings import Settings
 from ingest.statements import statement
 from ingest.storage import Storage, open_storage
+from ingest.work import create_work
 
 log = structlog.get_logger(__name__)
 

@@ -35,7 +35,7 @@ from ingest.storage import Storage, open_storage
 from ingest.web.app import create_app
 from ingest.web.edge import serve_http
 from ingest.web.health import BatchesInFlight, QueueStatistics, ServiceStatistics, WorkerStatistics
-from ingest.work import Work
+from ingest.work import Work, create_work
 
 log = structlog.get_logger(__name__)
 
@@ -43,8 +43,6 @@ log = structlog.get_logger(__name__)
 HARD_STOP_S = 10.0
 # Uploads and answers under way when the worker has drained may go on for this long, within the grace.
 HTTP_GRACE_S = 5.0
-# Writers that may open or commit a batch while `writer_count` others copy theirs.
-PIPELINED_WRITERS = 2
 # While the database is still away at the start: how often it is tried again.
 RETRY_S = 1.0
 
@@ -172,20 +170,6 @@ class Service:
         """Ask the database how much work there is."""
         depth = await self._queue.depth()
         return QueueStatistics(pending=depth.pending, processing=depth.processing, oldest_age_s=depth.oldest_age_s)
-
-
-def create_work(
-    settings: Settings, database: Database, storage: Storage, stop: trio.Event, queue: str = "default"
-) -> Work:
-    """Return the shared state of a new worker, under an id that no process had before."""
-    return Work(
-        settings=settings,
-        database=database,
-        queue=Queue(database, uuid7(), queue),
-        storage=storage,
-        stop=stop,
-        connections=trio.CapacityLimiter(settings.writer_count + PIPELINED_WRITERS),
-    )
 
 
 @asynccontextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import trio
+from uuid_utils.compat import uuid7
 
 from ingest.accounts import Accounts
 from ingest.database import Database
@@ -13,6 +14,9 @@ from ingest.leases import Leases
 from ingest.queue import Queue
 from ingest.settings import Settings
 from ingest.storage import Storage
+
+# Writers that may open or commit a batch while `writer_count` others copy theirs.
+PIPELINED_WRITERS = 2
 
 
 @dataclass(slots=True, kw_only=True)
@@ -28,3 +32,17 @@ class Work:
     accounts: Accounts = field(default_factory=Accounts)
     leases: Leases = field(default_factory=Leases)
     wake: Wake = field(default_factory=Wake)
+
+
+def create_work(
+    settings: Settings, database: Database, storage: Storage, stop: trio.Event, queue: str = "default"
+) -> Work:
+    """Return the shared state of a new worker, under an id that no process had before."""
+    return Work(
+        settings=settings,
+        database=database,
+        queue=Queue(database, uuid7(), queue),
+        storage=storage,
+        stop=stop,
+        connections=trio.CapacityLimiter(settings.writer_count + PIPELINED_WRITERS),
+    )

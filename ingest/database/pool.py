@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -129,7 +129,7 @@ class Database:
             await _roll_back(connection)
             raise
         except BaseException:
-            connection.terminate()
+            _terminate(connection)
             raise
         finally:
             await self._pool.release(connection, timeout=RELEASE_S)
@@ -138,9 +138,15 @@ class Database:
 async def _roll_back(connection: PoolConnectionProxy) -> None:
     """End the open transaction, or the connection when that cannot be done in time."""
     try:
-        if not connection.is_closed() and connection.is_in_transaction():
+        if connection.is_in_transaction():
             await connection.execute("ROLLBACK", timeout=RELEASE_S)
     except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError):
+        _terminate(connection)
+
+
+def _terminate(connection: PoolConnectionProxy) -> None:
+    """Close a connection at once; one that was lost has left the pool by itself."""
+    with suppress(asyncpg.InterfaceError):
         connection.terminate()
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import asyncpg
 from asyncpg import Record as Record
 
 from ingest.database.bulk import copy_source
@@ -88,7 +89,8 @@ class Session:
         try:
             tag = await self._connection._copy_in(sql, copy_source(self._connection, data), None)
         finally:
-            self._connection.remove_log_listener(collect)
+            with suppress(asyncpg.InterfaceError):  # a connection that was lost meanwhile has no listeners any more
+                self._connection.remove_log_listener(collect)
         return CopyResult(rows=int(tag.rsplit(" ", 1)[-1]), notices=tuple(notices))
 
 

@@ -38,7 +38,7 @@ def _database(patterns: tuple[Pattern, ...]) -> hyperscan.Database:
 def matches(data: bytes, *patterns: Pattern) -> dict[Pattern, list[int]]:
     """Return, for each pattern that occurs in `data`, the offset of the last byte of each occurrence.
 
-    A word's occurrence ends with the byte after the word, if there is one. PostgreSQL reads `today10:00` and `_now` too.
+    A word's occurrence ends with the byte after it, if there is one. PostgreSQL reads `today10:00` and `_now` too.
     Not for two threads at once: the compiled database holds its scratch space.
     """
     found: dict[Pattern, list[int]] = {}

@@ -20,7 +20,6 @@ from ingest.loading.screening import has_copy_end
 from ingest.reject import Reject
 from ingest.statements import statement
 
-
 # What opens the transaction of a batch. Rows and ledger line are lost together if the server crashes, so the batch need
 # not wait for the disk: the chunk's finish is a synchronous commit. Deferred constraints are checked at once, while the
 # record can still be found.

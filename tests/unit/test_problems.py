@@ -17,6 +17,7 @@ MODULES = ("dialect", "header", "splitter", "datasets", "jobs", "storage", "rece
 INSIDE = {
     "E_EMBEDDED",  # at start only
     "E_MIGRATION_CHANGED",  # at start only
+    "E_DATABASE_ENCODING",  # at start only
     "E_LEASE_LOST",  # workers only
 }
 

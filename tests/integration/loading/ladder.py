@@ -107,13 +107,11 @@ async def judge(
             if record.raw in moving:
                 refused[record.line] = ""
                 continue
-            await session.execute("SAVEPOINT one")
             try:
-                await session.copy(copy, spelled.get(record.raw, record.raw) + b"\n")
+                await session.copy(f"SAVEPOINT one; {copy}", spelled.get(record.raw, record.raw) + b"\n")
             except asyncpg.PostgresError as error:
                 await session.execute("ROLLBACK TO SAVEPOINT one")
                 refused[record.line] = error.sqlstate or "?"
-            await session.execute("RELEASE SAVEPOINT one")
         return refused
 
     return await database.transact(unit)
