@@ -20,7 +20,7 @@ import click
 import trio
 from dotenv import dotenv_values
 
-from ingest import __version__, localload, logs
+from ingest import __version__, localload, logs, memory
 from ingest.database import migrate, open_database
 from ingest.database.embedded import bin_path, embedded_postgres
 from ingest.datasets import Dataset, Datasets
@@ -33,6 +33,7 @@ FAILED, USAGE, WITH_REJECTS = 1, 2, 3
 
 def main() -> None:
     """Run the command line."""
+    memory.limit_heaps()
     try:
         with _one_line_errors():
             commands(standalone_mode=False)
@@ -100,11 +101,11 @@ def _listening(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _serve(host: str | None, port: int | None, *, api: bool, worker: bool) -> None:
+    settings = _settings(host=host, port=port)
+    logs.configure(settings.log_level, settings.log_format)
     # Half of what there is to import is for HTTP, and only those who serve should wait for it.
     from ingest import service
 
-    settings = _settings(host=host, port=port)
-    logs.configure(settings.log_level, settings.log_format)
     with _dsn(settings) as dsn:
         trio.run(service.serve, settings, dsn, service.Roles(api=api, worker=worker), partial(print, flush=True))
 

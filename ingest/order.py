@@ -1,8 +1,9 @@
-"""The order of batches within a chunk: when a batch must be isolated, its elders go first.
+"""The order of batches within a chunk: of records that collide with one another, the first in the file wins.
 
-Batches of a chunk are written side by side. Where records can collide with one another (a unique key), which of two
-wins must not depend on which writer was faster: from the first batch that fails on, batches wait until every earlier
-one is in the ledger, so that the first line in the file wins.
+Batches of a chunk are written side by side, and of two records with the same key the one whose writer was faster would
+be in the table. So where a unique key looks at the records, each batch waits until all before it are in the ledger;
+such a chunk is loaded batch by batch, beside other chunks. (Waiting only from the first collision on is not enough: the
+later record may be the one that is in already.)
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ class Order:
 
     def __init__(self, *, keyed: bool) -> None:
         self._keyed = keyed
-        self._strict = False
         self._unsettled: set[int] = set()
         self._changed = trio.Event()
 
@@ -29,11 +29,7 @@ class Order:
         self._changed.set()
         self._changed = trio.Event()
 
-    def tighten(self) -> None:
-        """A batch could not be copied: from now on earlier batches go first."""
-        self._strict = self._keyed
-
     async def turn(self, start: int) -> None:
-        """Wait until no earlier batch is unsettled; returns at once while the order does not matter."""
-        while self._strict and min(self._unsettled) < start:
+        """Wait until no earlier batch is unsettled; returns at once where the order does not matter."""
+        while self._keyed and min(self._unsettled) < start:
             await self._changed.wait()

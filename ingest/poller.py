@@ -26,22 +26,22 @@ CLAIM_S = 10.0
 async def run(work: Work) -> None:
     """Claim and run chunks until the worker is told to stop, then return when the last run has ended."""
     async with trio.open_nursery() as runs:
-        running: set[int] = set()
+        running: set[tuple[int, int]] = set()  # by chunk and epoch: a lost chunk may come back before its run has ended
         while not work.stop.is_set():
             claimed = await _claim(work, work.settings.concurrent_chunks - len(running))
             for chunk in claimed:
-                running.add(chunk.id)
+                running.add((chunk.id, chunk.epoch))
                 runs.start_soon(_run, chunk, work, running)
             if not claimed:
                 await work.wake.wait(work.settings.poll_interval_s * random.uniform(1, 1 + JITTER))
         log.info("worker_draining", chunks=len(running))
 
 
-async def _run(chunk: Chunk, work: Work, running: set[int]) -> None:
+async def _run(chunk: Chunk, work: Work, running: set[tuple[int, int]]) -> None:
     try:
         await chunkrun.run(chunk, work)
     finally:
-        running.discard(chunk.id)
+        running.discard((chunk.id, chunk.epoch))
         work.wake.set()
 
 

@@ -58,7 +58,6 @@ async def _load(batch: Batch, work: Work, order: Order) -> BatchResult | None:
             if load is load_isolated:
                 raise
             log.debug("batch_isolated", first_line=batch.range.first_line, sqlstate=error.sqlstate)
-            order.tighten()
             load = load_isolated
         except ConflictError as error:
             conflicts += 1

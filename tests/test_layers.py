@@ -20,7 +20,7 @@ LAYERS = {
     4: {"web"},
     3: {"poller", "chunkrun", "reader", "writer", "heartbeat", "janitor", "worker", "work", "leases", "order"},
     2: {"receiving", "upload", "cutter", "jobs", "queue", "loading", "datasets", "storage", "objects", "events"},
-    1: {"database", "statements", "logs"},
+    1: {"database", "statements", "logs", "memory"},
     0: {
         "job", "chunk", "batch", "reject", "accounts", "dialect", "header", "splitter", "bits", "settings", "errors",
     },

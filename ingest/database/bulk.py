@@ -14,7 +14,9 @@ import asyncio
 import select
 import socket
 import struct
+from collections import deque
 from collections.abc import AsyncIterator
+from itertools import islice
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 # The server takes a message in whole before it looks at it: small messages let it parse while more arrives.
 MESSAGE_BYTES = 64 * 1024
+# Pieces given to one system call: more than the socket has room for, less than its limit (IOV_MAX, 1024).
+BUFFERS = 16
 # How long a thread waits for room in the socket before it looks whether it was told to stop.
 POLL_MS = 500
 
@@ -59,12 +63,12 @@ class _Feed:
     def run(self) -> None:
         """Send all bytes as CopyData messages. Raises OSError when the connection is lost."""
         with self._socket:
-            rest = memoryview(_framed(self._data))
+            rest = _messages(self._data)
             writable = select.poll()
             writable.register(self._socket, select.POLLOUT)
             while rest and not self._stopped:
                 try:
-                    rest = rest[self._socket.send(rest) :]
+                    _advance(rest, self._socket.sendmsg([*islice(rest, BUFFERS)]))
                 except BlockingIOError:
                     writable.poll(POLL_MS)
 
@@ -73,11 +77,21 @@ class _Feed:
         self._stopped = True
 
 
-def _framed(data: bytes) -> bytes:
-    """Return `data` as CopyData messages (PostgreSQL manual, "Message Formats")."""
+def _messages(data: bytes) -> deque[memoryview]:
+    """Return `data` as CopyData messages (PostgreSQL manual, "Message Formats"), head and body in turn, uncopied."""
     view = memoryview(data)
-    parts: list[bytes | memoryview] = []
+    messages: deque[memoryview] = deque()
     for start in range(0, len(view), MESSAGE_BYTES):
-        piece = view[start : start + MESSAGE_BYTES]
-        parts += (struct.pack("!ci", b"d", len(piece) + 4), piece)
-    return b"".join(parts)
+        body = view[start : start + MESSAGE_BYTES]
+        messages += (memoryview(struct.pack("!ci", b"d", len(body) + 4)), body)
+    return messages
+
+
+def _advance(rest: deque[memoryview], sent_bytes: int) -> None:
+    """Drop the first `sent_bytes` of what is still to be sent."""
+    while sent_bytes:
+        first = rest.popleft()
+        if sent_bytes < len(first):
+            rest.appendleft(first[sent_bytes:])
+            return
+        sent_bytes -= len(first)

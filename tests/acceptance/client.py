@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -165,6 +166,12 @@ def command(*arguments: str | Path, environment: Mapping[str, str], folder: Path
         check=False,
     )
     return Ended(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def at_once(calls: Iterable[Callable[[], T]]) -> list[T]:
+    """Do several things at the same time; returns their results in order."""
+    with ThreadPoolExecutor(4) as pool:
+        return [future.result() for future in [pool.submit(call) for call in calls]]
 
 
 def events(process: Process, name: str) -> list[dict[str, Any]]:

@@ -50,7 +50,7 @@ def test_a_client_that_falls_silent_is_cut(service: Starter, psql: Psql, stored:
     process = service(**SMALL, UPLOAD_IDLE_TIMEOUT="0.5")
     with half_an_upload(process, psql) as connection:
         connection.settimeout(30)
-        answer = connection.recv(65536)
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
     assert answer.startswith(b"HTTP/1.1 408")
     assert b"E_TIMEOUT" in answer
     assert_nothing_left(psql, stored, "E_TIMEOUT")

@@ -9,11 +9,12 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.acceptance.client import CUT_ALL, PATIENCE_S, until
+from tests.acceptance.client import CUT_ALL, PATIENCE_S, Ended, at_once, until
 from tests.acceptance.conftest import SMALL, Run
 from tests.acceptance.tables import count, digest
 from tests.acceptance.test_crashes import prepare_lineitem
@@ -68,16 +69,17 @@ def test_load_says_in_its_exit_code_how_it_went(run: Run, psql: Psql, write: Wri
     good = write("good.csv", "id,name\n1,one\n2,two\n")
     dirty = write("dirty.csv", "id,name\n3,three\nx,four\n5,\n")
     bad = write("bad.csv", 'id,name\n6,"six\n')
-    for arguments, code, words in (
-        ((good,), 0, ""),
-        ((dirty,), 3, ""),
-        ((bad,), 1, "line 2"),
-        ((good.with_name("gone.csv"),), 1, "gone.csv"),
-        ((good, "--delimiter", "xx"), 2, "delimiter"),
-        ((good, "--colour", "red"), 2, "--colour"),
-        ((), 2, "FILE"),
-    ):
-        ended = run("load", *arguments, "--dataset", "public.t")
+    expected: dict[tuple[str | Path, ...], tuple[int, str]] = {
+        (good,): (0, ""),
+        (dirty,): (3, ""),
+        (bad,): (1, "line 2"),
+        (good.with_name("gone.csv"),): (1, "gone.csv"),
+        (good, "--delimiter", "xx"): (2, "delimiter"),
+        (good, "--colour", "red"): (2, "--colour"),
+        (): (2, "FILE"),
+    }
+    every = at_once(partial(run, "load", *arguments, "--dataset", "public.t") for arguments in expected)
+    for (code, words), ended in zip(expected.values(), every, strict=True):
         assert ended.code == code, ended
         assert words in ended.err
         assert "Traceback" not in ended.err
@@ -190,39 +192,44 @@ def test_a_load_outlives_its_connections(service: Starter, psql: Psql, small_lin
 
 @pytest.mark.usefixtures("table")
 def test_datasets_are_listed_and_shown(run: Run) -> None:
-    listed = run("datasets", "list")
-    assert listed.code == 0
+    asked = (
+        ("list",),
+        ("list", "--json"),
+        ("show", "public.t"),
+        ("show", "public.t", "--json"),
+        ("show", "public.nope"),
+    )
+    listed, listed_json, shown, shown_json, missing = at_once(partial(run, "datasets", *words) for words in asked)
+    assert [ended.code for ended in (listed, listed_json, shown, shown_json, missing)] == [0, 0, 0, 0, 1]
     assert {line.split()[0] for line in listed.out.splitlines()} >= {"customers", "public.t"}
-    shown = run("datasets", "show", "public.t")
-    assert shown.code == 0
+    assert {dataset["name"] for dataset in json.loads(listed_json.out)} >= {"customers", "public.t"}
     assert [line.split()[:2] for line in shown.out.splitlines()[1:]] == [["id", "integer"], ["name", "text"]]
-    [column, _] = json.loads(run("datasets", "show", "public.t", "--json").out)["columns"]
+    [column, _] = json.loads(shown_json.out)["columns"]
     assert (column["name"], column["type"], column["required"], column["is_key"]) == ("id", "integer", True, True)
-    assert {dataset["name"] for dataset in json.loads(run("datasets", "list", "--json").out)} >= {"public.t"}
-    missing = run("datasets", "show", "public.nope")
-    assert (missing.code, "public.nope" in missing.error_line) == (1, True)
+    assert "public.nope" in missing.error_line
 
 
-@pytest.mark.parametrize(
-    ("variable", "value", "words"),
-    [
-        ("WORKER_BATCH_SIZE", "many", "WORKER_BATCH_SIZE=many: must be records, from 1 to 1000000"),
-        ("WORKER_BATCH_SIZE", "0", "WORKER_BATCH_SIZE=0: must be"),
-        ("WORKER_LEASE_TTL", "100", "WORKER_LEASE_TTL=100: must be"),
-        ("PORT", "70000", "PORT=70000: must be"),
-        ("LOG_FORMAT", "xml", "LOG_FORMAT=xml: must be"),
-        ("INGEST_AUTH", "required", "INGEST_AUTH=required"),
-        ("HOST", "0.0.0.0", "HOST=0.0.0.0"),
-        ("DATABASE_URL", "mysql://root:geheim@db/x", "DATABASE_URL=mysql://***@db/x: must be"),
-        ("STORAGE_URL", "s3://bucket", "STORAGE_URL=s3"),
-    ],
-)
-def test_a_wrong_setting_stops_the_start_with_one_line(run: Run, variable: str, value: str, words: str) -> None:
-    ended = run("serve", **{"PORT": "0"} | {variable: value})
+def test_a_wrong_setting_stops_the_start_with_one_line(run: Run) -> None:
+    wrong = {
+        "WORKER_BATCH_SIZE=many": "WORKER_BATCH_SIZE=many: must be records, from 1 to 1000000",
+        "WORKER_BATCH_SIZE=0": "WORKER_BATCH_SIZE=0: must be",
+        "WORKER_LEASE_TTL=100": "WORKER_LEASE_TTL=100: must be",
+        "PORT=70000": "PORT=70000: must be",
+        "LOG_FORMAT=xml": "LOG_FORMAT=xml: must be",
+        "INGEST_AUTH=required": "INGEST_AUTH=required",
+        "HOST=0.0.0.0": "HOST=0.0.0.0",
+        "DATABASE_URL=mysql://root:geheim@db/x": "DATABASE_URL=mysql://***@db/x: must be",
+        "STORAGE_URL=s3://bucket": "STORAGE_URL=s3",
+    }
 
-    assert (ended.code, ended.out) == (2, "")
-    assert ended.error_line.startswith(f"ingest: {words}")
-    assert "geheim" not in ended.err
+    def start(setting: str) -> Ended:
+        variable, _, value = setting.partition("=")
+        return run("serve", **{"PORT": "0"} | {variable: value})
+
+    for words, ended in zip(wrong.values(), at_once(partial(start, setting) for setting in wrong), strict=True):
+        assert (ended.code, ended.out) == (2, "")
+        assert ended.error_line.startswith(f"ingest: {words}")
+        assert "geheim" not in ended.err
 
 
 def test_a_port_in_use_stops_the_start_with_one_line(run: Run) -> None:
@@ -234,20 +241,16 @@ def test_a_port_in_use_stops_the_start_with_one_line(run: Run) -> None:
     assert "another process listens there" in ended.error_line
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
+def test_a_database_that_is_not_there_is_said_in_one_line(run: Run) -> None:
+    commands = (
         ("serve", "--port", "0"),
         ("worker", "--port", "0"),
         ("migrate",),
         ("datasets", "list"),
         ("load", "-", "--dataset", "public.t"),
-    ],
-    ids=lambda arguments: arguments[0],
-)
-def test_a_database_that_is_not_there_is_said_in_one_line(run: Run, arguments: tuple[str, ...]) -> None:
-    ended = run(*arguments, DATABASE_URL=NOWHERE, DATABASE_WAIT="0")
+    )
 
-    assert (ended.code, ended.out) == (1, "")
-    assert ended.error_line.startswith("ingest: the database cannot be reached")
-    assert "geheim" not in ended.err
+    for ended in at_once(partial(run, *command, DATABASE_URL=NOWHERE, DATABASE_WAIT="0") for command in commands):
+        assert (ended.code, ended.out) == (1, "")
+        assert ended.error_line.startswith("ingest: the database cannot be reached")
+        assert "geheim" not in ended.err

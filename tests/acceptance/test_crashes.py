@@ -122,8 +122,9 @@ def test_a_worker_frozen_beyond_its_lease_is_fenced(
     service: Starter, connect: Connect, psql: Psql, small_lineitem_csv: Path, moments: random.Random
 ) -> None:
     prepare_lineitem(psql, small_lineitem_csv)
-    client = connect(service("api", **SMALL))
-    frozen, other = service("worker", **SMALL), service("worker", **SMALL)
+    api, frozen, other = (service(role, ready=False, **SMALL) for role in ("api", "worker", "worker"))
+    client = connect(api)
+    until(lambda: count(psql, "ingest.workers") == 2, "both workers are there")
     job_id = client.send(small_lineitem_csv, "public.lineitem")
 
     until(lambda: freeze_at_work(frozen, client, job_id, moments), "the worker is frozen with a chunk at work")
@@ -161,8 +162,8 @@ def test_a_worker_frozen_inside_a_transaction_holds_up_nobody_for_ever(
         " perform pg_advisory_xact_lock_shared(1); return null; end $$;"
         "create trigger wait after insert on t execute function wait()"
     )
-    client = connect(service("api", **SMALL))
-    frozen = service("worker", **SMALL)
+    api, frozen = service("api", ready=False, **SMALL), service("worker", ready=False, **SMALL)
+    client = connect(api)
     with session(dsn, "select pg_advisory_lock(1)"):
         job_id = client.send(b"id\n" + b"".join(b"%d\n" % i for i in range(2000)), "public.t")
         until(lambda: count(psql, "pg_locks where locktype = 'advisory' and not granted"), "a batch waits")

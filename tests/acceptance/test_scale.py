@@ -17,8 +17,9 @@ ONE_CHUNK = {**SMALL, "WORKER_CONCURRENT_CHUNKS": "1"}
 
 def test_two_workers_load_one_file_together(service: Starter, connect: Connect, psql: Psql, lineitem_csv: Path) -> None:
     prepare_lineitem(psql, lineitem_csv)
-    client = connect(service("api", **ONE_CHUNK))
-    workers = service("worker", **ONE_CHUNK), service("worker", **ONE_CHUNK)
+    api, *workers = (service(role, ready=False, **ONE_CHUNK) for role in ("api", "worker", "worker"))
+    client = connect(api)
+    until(lambda: count(psql, "ingest.workers") == 2, "both workers are there")
 
     job = client.load(lineitem_csv, "public.lineitem")
 
@@ -56,8 +57,11 @@ def test_a_worker_that_starts_later_takes_over_what_another_leaves(
 
 def test_the_role_decides_what_a_process_does(service: Starter, connect: Connect, psql: Psql) -> None:
     psql("create table t (a text)")
-    api, worker = connect(service("api")), connect(service("worker"))
+    api, worker = (connect(process) for process in [service(role, ready=False) for role in ("api", "worker")])
     assert (api.json("/health")["role"], worker.json("/health")["role"]) == ("api", "worker")
     assert api.json(f"{BASE}/jobs")["total"] == 0
-    job = api.load(b"a\nx\n", "public.t")
-    assert job["processed_rows"] == 1
+    assert api.load(b"a\nx\n", "public.t")["processed_rows"] == 1
+    # A worker alone answers for its health and for nothing else.
+    assert worker.get("/health/ready").status_code == 200
+    assert worker.get(f"{BASE}/jobs").status_code == 404
+    assert worker.put(b"a\nx\n", "public.t").status_code == 404

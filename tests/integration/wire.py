@@ -14,8 +14,9 @@ BLOCK_BYTES = 64 * 1024
 
 
 class Wire:
-    """Passes bytes on in both directions; the next `cut_before` and `cut_after` COMMITs cost their connection.
+    """Passes bytes on in both directions; the next `cut_before` or `cut_after` COMMITs cost their connection.
 
+    `passing` COMMITs are left alone before that.
     Cut before, the server never hears of the COMMIT; cut after, it has done it and the client never hears of that.
     """
 
@@ -23,6 +24,7 @@ class Wire:
         self._server = dsn
         self.cut_before = 0
         self.cut_after = 0
+        self.passing = 0
         self.cuts = 0
 
     def dsn(self, port: int) -> str:
@@ -37,6 +39,17 @@ class Wire:
             nursery.start_soon(self._requests, client, server, nursery.cancel_scope)
             nursery.start_soon(self._answers, server, client, nursery.cancel_scope)
 
+    def _cuts(self, side: str) -> bool:
+        """Whether this COMMIT, seen on this side, costs its connection."""
+        if not getattr(self, side):
+            return False
+        if self.passing:
+            self.passing -= 1
+            return False
+        setattr(self, side, getattr(self, side) - 1)
+        self.cuts += 1
+        return True
+
     async def _connect(self) -> trio.SocketStream:
         parts = urlsplit(self._server)
         query = {name: values[0] for name, values in parse_qs(parts.query).items()}
@@ -47,18 +60,14 @@ class Wire:
 
     async def _requests(self, client: trio.SocketStream, server: trio.SocketStream, scope: trio.CancelScope) -> None:
         while data := await _receive(client):
-            if self.cut_before and data.endswith(COMMIT):
-                self.cut_before -= 1
-                self.cuts += 1
+            if data.endswith(COMMIT) and self._cuts("cut_before"):
                 break
             await server.send_all(data)
         scope.cancel()
 
     async def _answers(self, server: trio.SocketStream, client: trio.SocketStream, scope: trio.CancelScope) -> None:
         while data := await _receive(server):
-            if self.cut_after and COMMIT in data:
-                self.cut_after -= 1
-                self.cuts += 1
+            if COMMIT in data and self._cuts("cut_after"):
                 break
             await client.send_all(data)
         scope.cancel()
