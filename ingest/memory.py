@@ -1,8 +1,8 @@
 """Keep the process small: the C library's allocator is told to give big blocks back to the system.
 
-Batches and blocks are a few MiB each and live for milliseconds. Left to itself, glibc soon serves them from its heaps, one
-a thread, which fragment and never shrink: 188 MB at the peak of a load against 150 MB with these two settings, at the
-same speed. Other C libraries have no such function and need none.
+Batches and blocks are a few MiB each and live for milliseconds. Left to itself, glibc soon serves them from its heaps,
+one a thread, which fragment and never shrink: 188 MB at the peak of a load against 150 MB with these two settings, at
+the same speed. Other C libraries have no such function and need none.
 """
 
 from __future__ import annotations

@@ -28,7 +28,9 @@ def spec(
 ) -> LoadSpec:
     """A spec for some columns (name, type); one integer column `a` when none are named."""
     named = tuple(Column(name=name, type=kind) for name, kind in columns or (("a", "integer"),))
-    return LoadSpec(dataset=f"{schema}.{table}", schema=schema, table=table, columns=named, dialect=dialect, keyed=keyed)
+    return LoadSpec(
+        dataset=f"{schema}.{table}", schema=schema, table=table, columns=named, dialect=dialect, keyed=keyed
+    )
 
 
 def cut(

@@ -41,7 +41,14 @@ def test_a_running_job_shows_what_is_in_the_ledger() -> None:
 def test_a_completed_job_shows_its_totals() -> None:
     """What was written when it ended counts, not the sum over chunks that may have been pruned."""
     view = view_from(
-        row("completed", inserted=95, rejected=5, bytes_loaded=0, bytes_to_load=0, finished_at=NOW + timedelta(seconds=5))
+        row(
+            "completed",
+            inserted=95,
+            rejected=5,
+            bytes_loaded=0,
+            bytes_to_load=0,
+            finished_at=NOW + timedelta(seconds=5),
+        )
     )
     assert (view.processed_rows, view.failed_rows, view.progress) == (95, 5, 1.0)
     assert (view.bytes_processed, view.eta_seconds) == (1010, None)

@@ -68,7 +68,10 @@ def test_each_sqlstate_has_a_stable_code(sqlstate: str | None, code: str) -> Non
             Reason(ordinal=0, sqlstate="23514", message="m", constraint="c", rule="CHECK (false)"),
             "the record breaks the rule c: CHECK (false)",
         ),
-        (Reason(ordinal=0, sqlstate="23514", message="no partition of relation", columns=None), "no partition of relation"),
+        (
+            Reason(ordinal=0, sqlstate="23514", message="no partition of relation", columns=None),
+            "no partition of relation",
+        ),
         (Reason(ordinal=0, sqlstate="22P02", message="invalid input syntax", columns="a"), "invalid input syntax"),
     ],
 )

@@ -48,7 +48,18 @@ def test_blank_lines_are_not_for_copy() -> None:
     assert not may_copy(batch(b"1,2\n\n", "text", "text", blank_lines=1))
 
 
-MOVING = ["now", "TODAY", "Tomorrow", "yesterday", "tomorrow 10:00", "today10:00", "10:00today", "_now", "now_", " now "]
+MOVING = [
+    "now",
+    "TODAY",
+    "Tomorrow",
+    "yesterday",
+    "tomorrow 10:00",
+    "today10:00",
+    "10:00today",
+    "_now",
+    "now_",
+    " now ",
+]
 
 
 @pytest.mark.parametrize("word", MOVING)
@@ -118,6 +129,8 @@ def test_a_reject_shows_the_values_of_its_columns(column: str | None, value: str
 
 def test_long_values_and_records_are_cut_and_marked() -> None:
     """A person sees the beginning; nothing is kept without bound."""
-    shown = reject_of(batch(b"", "text"), line=1, start=0, record=b"x" * 5000, code="E", message="m" * 5000, column="c1")
+    shown = reject_of(
+        batch(b"", "text"), line=1, start=0, record=b"x" * 5000, code="E", message="m" * 5000, column="c1"
+    )
     assert (len(shown.value or ""), len(shown.raw), len(shown.message)) == (MAX_VALUE_CHARS, MAX_RAW_BYTES, 1024)
     assert shown.truncated

@@ -15,10 +15,9 @@ from ingest.chunk import Chunk
 from ingest.database import Database
 from ingest.job import JobView, LoadSpec
 from ingest.jobs import Jobs
-from ingest.service import create_work
 from ingest.settings import Settings
 from ingest.storage import Storage, chunk_key, open_storage
-from ingest.work import Work
+from ingest.work import Work, create_work
 from tests.integration.build import cut, make_job, spec
 
 SETTINGS = {

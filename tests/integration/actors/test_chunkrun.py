@@ -14,6 +14,7 @@ from ingest.dialect import PARSER_VERSION
 from ingest.errors import ConflictError, IngestError, LeaseLost, PermanentError
 from ingest.heartbeat import Pulse
 from ingest.job import JobState
+from ingest.order import Order
 from ingest.queue import MAX_ATTEMPTS
 from ingest.work import Work
 from tests.conftest import Psql
@@ -50,13 +51,13 @@ async def blocked(database: Database) -> None:
 def count_reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The first bytes of all batches that are read from now on."""
     read: list[int] = []
-    add = chunkrun.Order.add
+    add = Order.add
 
-    def counted(self: chunkrun.Order, start: int) -> None:
+    def counted(self: Order, start: int) -> None:
         read.append(start)
         add(self, start)
 
-    monkeypatch.setattr(chunkrun.Order, "add", counted)
+    monkeypatch.setattr(Order, "add", counted)
     return read
 
 
@@ -177,15 +178,17 @@ async def test_bytes_that_another_version_cut(work: Work, job: MakeJob, psql: Ps
 async def test_a_ledger_that_has_forgotten_a_batch(
     work: Work, job: MakeJob, psql: Psql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As after a crash of the server, which loses rows and ledger line together: the next try reads only these again."""
+    """As after a crash of the server, which loses rows and ledger line together: only these are read again."""
     await job(numbers(50))
     chunk = await claim(work)
     finish = type(work.queue).finish
-    forgotten = []
+    forgotten: list[str] = []
 
     async def forgetful(self: object, chunk: Chunk) -> None:
         if not forgotten:
-            forgotten.append(psql("delete from ingest.ledger where byte_start = 20; delete from t where a between 10 and 19"))
+            forgotten.append(
+                psql("delete from ingest.ledger where byte_start = 20; delete from t where a between 10 and 19")
+            )
         await finish(work.queue, chunk)
 
     monkeypatch.setattr(type(work.queue), "finish", forgetful)
@@ -198,7 +201,9 @@ async def test_a_ledger_that_has_forgotten_a_batch(
     assert await values(work.database) == list(range(50))
 
 
-async def test_silence_ends_the_run_before_the_chunk_is_given_away(make_work: MakeWork, job: MakeJob, psql: Psql) -> None:
+async def test_silence_ends_the_run_before_the_chunk_is_given_away(
+    make_work: MakeWork, job: MakeJob, psql: Psql
+) -> None:
     """No heartbeat comes through: the run is cut off and nothing of its open batch stays."""
     work = make_work(WORKER_LEASE_TTL="300")
     await job(numbers(50))
@@ -236,7 +241,9 @@ async def test_two_workers_fight_for_a_chunk(work: Work, make_work: MakeWork, jo
     """It is taken from its owner after every few batches, again and again: every record is in once."""
     await job(numbers(400), batch_records=5)
     other = make_work()
-    progress = "SELECT EXISTS (SELECT FROM ingest.ledger l JOIN ingest.chunks c ON c.id = l.chunk_id AND c.epoch = l.epoch)"
+    progress = (
+        "SELECT EXISTS (SELECT FROM ingest.ledger l JOIN ingest.chunks c ON c.id = l.chunk_id AND c.epoch = l.epoch)"
+    )
     taken = 0
 
     async def steal() -> None:
@@ -264,7 +271,9 @@ async def test_two_workers_fight_for_a_chunk(work: Work, make_work: MakeWork, jo
     assert settled(other)
 
 
-async def test_a_finish_whose_answer_is_lost(dsn: str, work: Work, make_work: MakeWork, job: MakeJob, psql: Psql) -> None:
+async def test_a_finish_whose_answer_is_lost(
+    dsn: str, work: Work, make_work: MakeWork, job: MakeJob, psql: Psql
+) -> None:
     """The chunk is finished all the same; when it was not, it is still ours until the lease runs out."""
     for side, state in (("cut_after", "completed"), ("cut_before", "processing")):
         await job(numbers(5))
@@ -280,10 +289,11 @@ async def test_a_finish_whose_answer_is_lost(dsn: str, work: Work, make_work: Ma
 
 def test_the_error_that_says_most() -> None:
     """A lost lease before all others, however deep it lies; else the first."""
-    group = ExceptionGroup("", [PermanentError("a"), ExceptionGroup("", [ConflictError("b"), LeaseLost("c")])])
+    inner = ExceptionGroup("", [ConflictError("b"), LeaseLost("c")])
+    group: ExceptionGroup[IngestError] = ExceptionGroup("", [PermanentError("a"), inner])
     assert isinstance(chunkrun.first_error(group), LeaseLost)
-    plain: ExceptionGroup[IngestError] = ExceptionGroup("", [ExceptionGroup("", [PermanentError("a")]), ConflictError("b")])
-    assert isinstance(chunkrun.first_error(plain), PermanentError)
+    group = ExceptionGroup("", [ExceptionGroup("", [PermanentError("a")]), ConflictError("b")])
+    assert isinstance(chunkrun.first_error(group), PermanentError)
 
 
 def test_the_backoff_grows_and_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -293,7 +303,9 @@ def test_the_backoff_grows_and_has_an_end(monkeypatch: pytest.MonkeyPatch) -> No
         assert all(0.5 * middle <= chunkrun.backoff_s(attempt) <= 1.5 * middle for _ in range(20))
 
 
-async def test_what_nobody_foresaw_goes_up(work: Work, job: MakeJob, psql: Psql, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_nobody_foresaw_goes_up(
+    work: Work, job: MakeJob, psql: Psql, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A bug ends the service, but the chunk is handed back first."""
 
     async def broken(*_arguments: object) -> bool:

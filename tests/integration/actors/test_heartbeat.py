@@ -16,6 +16,7 @@ from tests.integration.actors.conftest import MakeJob, MakeWork, claim
 from tests.integration.build import numbers
 
 LONG_S = 20.0
+KILL = "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'ingest test heartbeat'"
 Running = Callable[[Work], Awaitable[Pulse]]
 
 
@@ -113,7 +114,9 @@ async def test_a_lost_connection_is_no_end(make_work: MakeWork, job: MakeJob, ps
     with work.leases.hold(await claim(work), 20) as lease:
         await running(work)
         for _ in range(3):
-            psql("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'ingest test heartbeat'")
+            psql(
+                "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'ingest test heartbeat'"
+            )
             psql("update ingest.leases set heartbeat_at = 'epoch'")
             await beats(work, psql, "heartbeat_at > 'epoch' FROM ingest.leases")
     assert not lease.scope.cancelled_caught

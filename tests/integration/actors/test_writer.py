@@ -125,7 +125,9 @@ async def test_a_batch_with_a_bad_record_is_isolated(work: Work, job: MakeJob, m
     assert await values(work.database) == list(range(29))
 
 
-async def test_an_error_that_isolating_does_not_solve(work: Work, job: MakeJob, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_error_that_isolating_does_not_solve(
+    work: Work, job: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is raised, not tried for ever."""
     await job(numbers(10))
     failing(monkeypatch, "load_direct", RowError("x"))
@@ -240,7 +242,10 @@ async def test_cancelled_at_random_moments(work: Work, job: MakeJob) -> None:
             await write(work, chunk, data, writers=4)
         assert settled(work)
         assert len(work.leases) == 0
-        assert await work.database.value("SELECT sum(records) FROM ingest.ledger") in (None, len(await values(work.database)))
+        assert await work.database.value("SELECT sum(records) FROM ingest.ledger") in (
+            None,
+            len(await values(work.database)),
+        )
     await write(work, chunk, data, writers=4)
     assert await values(work.database) == list(range(400))
 

@@ -21,7 +21,9 @@ from tests.integration.wire import wire
 # A bound against a hang, far above what anything takes.
 LONG_S = 20.0
 
-BACKENDS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'ingest test'"
+BACKENDS = (
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'ingest test'"
+)
 BUSY = f"{BACKENDS} AND state <> 'idle' AND pid <> pg_backend_pid()"
 
 

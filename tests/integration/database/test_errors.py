@@ -55,7 +55,7 @@ async def test_columns_and_constraints_are_kept_and_other_rows_are_not(database:
 async def test_a_value_that_cannot_be_sent_is_no_lost_connection(database: Database) -> None:
     """Nor is a record at fault, and what is said does not quote the value."""
     for kind, value in (("text", "secret \ud800"), ("bigint", "secret"), ("bigint", 2**70), ("timestamptz", 5)):
-        with pytest.raises(PermanentError, match="a value cannot be sent to PostgreSQL$"):
+        with pytest.raises(PermanentError, match=r"a value cannot be sent to PostgreSQL$"):
             await database.value(f"SELECT $1::{kind}", value)
     assert await database.value("SELECT 1") == 1
 

@@ -33,7 +33,11 @@ async def heard(
 async def test_notifications_arrive_in_order(heard: trio.MemoryReceiveChannel[Notification], psql: Psql) -> None:
     """Of all channels that were asked for and no others."""
     psql("notify c, 'no'; notify a, '1'; notify b, '2'; notify a")
-    assert [await heard.receive() for _ in range(3)] == [Notification("a", "1"), Notification("b", "2"), Notification("a")]
+    assert [await heard.receive() for _ in range(3)] == [
+        Notification("a", "1"),
+        Notification("b", "2"),
+        Notification("a"),
+    ]
 
 
 async def test_a_lost_connection_is_made_again(heard: trio.MemoryReceiveChannel[Notification], psql: Psql) -> None:

@@ -13,7 +13,7 @@ import pytest
 from ingest.database import migrate, migrate_database, open_database
 from ingest.errors import DatabaseError, PermanentError
 from ingest.statements import migrations, sql_folder
-from tests.conftest import Psql, named, run_psql
+from tests.conftest import named, run_psql
 from tests.processes import clean_environment
 
 NAMES = ["000_create_tables", "001_create_rpc_functions", "002_create_loading_functions"]
@@ -52,7 +52,9 @@ def test_ten_processes_at_once(empty: str) -> None:
     command = [sys.executable, "-c", MIGRATE, empty]
     folder = Path(__file__).parents[3]
     started = [
-        subprocess.Popen(command, cwd=folder, env=clean_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            command, cwd=folder, env=clean_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
         for _ in range(10)
     ]
     ended = [(process.communicate(timeout=60), process.returncode) for process in started]

@@ -23,7 +23,9 @@ def any_server(request: pytest.FixtureRequest) -> Iterator[str]:
         yield request.getfixturevalue("server")
         return
     if programs(request.param) is None:
-        pytest.skip(f"PostgreSQL {request.param} is not installed here (Debian: apt-get install postgresql-{request.param})")
+        pytest.skip(
+            f"PostgreSQL {request.param} is not installed here (Debian: apt-get install postgresql-{request.param})"
+        )
     with server(request.param) as dsn:
         yield dsn
 

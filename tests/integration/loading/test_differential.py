@@ -243,7 +243,12 @@ async def typed(any_database: Database) -> Database:
     return any_database
 
 
-DIALECTS = [Dialect(), Dialect(null="NA"), Dialect(delimiter=";", quote="'", null="1"), Dialect(delimiter="\t", null="\\N")]
+DIALECTS = [
+    Dialect(),
+    Dialect(null="NA"),
+    Dialect(delimiter=";", quote="'", null="1"),
+    Dialect(delimiter="\t", null="\\N"),
+]
 
 
 async def test_every_type_for_itself(typed: Database) -> None:

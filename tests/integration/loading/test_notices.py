@@ -23,7 +23,10 @@ LANGUAGES = {
         "überspringe Zeile wegen Datentypinkompatibilität in Zeile {} für Spalte »{}«: »{}«",
         "{} Zeilen wurden wegen Datentypinkompatibilität übersprungen",
     ),
-    "ja": ('行{}、列"{}"でのデータ型の非互換性により行をスキップします: "{}"', "データ型の非互換性により{}行がスキップされました"),
+    "ja": (
+        '行{}、列"{}"でのデータ型の非互換性により行をスキップします: "{}"',
+        "データ型の非互換性により{}行がスキップされました",
+    ),
     "ru": (
         'пропускается строка из-за несовместимости типов данных: строка {}, столбец "{}": "{}"',
         "из-за несовместимости типов данных было пропущено строк: {}",
@@ -66,7 +69,9 @@ def test_notices_that_do_not_fit_are_not_believed(said: list[Notice]) -> None:
 
 async def can_skip(database: Database) -> bool:
     """Whether the server of this session skips bad values by itself."""
-    return bool(await database.value(f"SELECT current_setting('server_version_num')::int >= {SKIPS_BAD_VALUES_SINCE}0000"))
+    return bool(
+        await database.value(f"SELECT current_setting('server_version_num')::int >= {SKIPS_BAD_VALUES_SINCE}0000")
+    )
 
 
 @pytest.mark.parametrize("line_end", ["\n", "\r\n"])
@@ -120,7 +125,9 @@ async def test_a_trigger_that_talks_all_the_time(database: Database, psql: Psql)
 async def test_notices_in_the_servers_language(database: Database, psql: Psql) -> None:
     """The same on a server that speaks German, where the operating system has the language."""
     try:
-        psql("do $$ begin execute format('alter database %I set lc_messages = %L', current_database(), 'de_DE.UTF-8'); end $$")
+        psql(
+            "do $$ begin execute format('alter database %I set lc_messages = %L', current_database(), 'de_DE.UTF-8'); end $$"
+        )
     except AssertionError:
         pytest.skip("the server has no locale but C")
     psql("create table t (a integer)")

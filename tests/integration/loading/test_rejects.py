@@ -107,7 +107,9 @@ async def test_each_kind_of_reject(any_database: Database) -> None:
                 reasons = reasons[-1:]  # without pg_input_error_info one fault of a record is enough
             loaded, bad, offset = await load_kind(any_database, kind, isolate=isolate)
             found = sorted(loaded.rejects, key=lambda reject: str(reject["column_name"]))
-            for reject, (code, sqlstate, column, value, part) in zip(found, sorted(reasons, key=lambda r: str(r[2])), strict=True):
+            for reject, (code, sqlstate, column, value, part) in zip(
+                found, sorted(reasons, key=lambda r: str(r[2])), strict=True
+            ):
                 shown = {name: reject[name] for name in ("code", "sqlstate", "column_name", "value")}
                 assert shown == {"code": code, "sqlstate": sqlstate, "column_name": column, "value": value}, kind
                 assert part in reject["message"], kind
@@ -139,7 +141,10 @@ async def test_rejects_as_the_api_shows_them(any_database: Database) -> None:
     assert page[1]["raw"] == "1,\\xff"
     assert set(page[0]) == {"line", "byte_offset", "column", "value", "code", "sqlstate", "message", "raw", "truncated"}
     page, total = await jobs.rejects(job_id, page=3, limit=2)
-    assert ([(reject["line"], len(reject["raw"]), reject["truncated"]) for reject in page], total) == ([(6, 4096, True)], 5)
+    assert ([(reject["line"], len(reject["raw"]), reject["truncated"]) for reject in page], total) == (
+        [(6, 4096, True)],
+        5,
+    )
     page, total = await jobs.rejects(job_id, page=1, limit=10, code="E_TYPE")
     assert ([reject["value"] for reject in page], total) == (["x", "y"], 2)
     page, total = await jobs.rejects(job_id, page=1, limit=10, column="w")
@@ -185,7 +190,9 @@ async def test_blank_lines_are_no_records(any_database: Database) -> None:
     assert await any_database.value("SELECT count(*) FROM one WHERE a IS NULL") == 3
 
 
-@pytest.mark.parametrize("data", [b"1,a\r\n2,b\r\n3,c\r\n", b"1,a\n2,b\r\n3,c", b"1,a\r\n2,b\n3,c\r", b"1,a\n2,b\n3,c\r"])
+@pytest.mark.parametrize(
+    "data", [b"1,a\r\n2,b\r\n3,c\r\n", b"1,a\n2,b\r\n3,c", b"1,a\r\n2,b\n3,c\r", b"1,a\n2,b\n3,c\r"]
+)
 async def test_line_ends_of_any_kind(any_database: Database, data: bytes) -> None:
     """CRLF, LF, both in one file, and a file that was cut off in the middle of its last line end."""
     await any_database.execute("CREATE TABLE two (a integer, b text)")

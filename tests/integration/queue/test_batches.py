@@ -69,9 +69,9 @@ async def test_a_batch_is_committed_with_its_rows(database: Database, psql: Psql
     assert await queue.is_committed(first)
     assert not await queue.is_committed(second)
     assert await queue.committed_starts(chunk) == {0}
-    assert psql("select byte_start, byte_end, first_line, records, inserted, skipped, rejected, epoch from ingest.ledger") == (
-        "0|20|2|10|5|2|3|1"
-    )
+    assert psql(
+        "select byte_start, byte_end, first_line, records, inserted, skipped, rejected, epoch from ingest.ledger"
+    ) == ("0|20|2|10|5|2|3|1")
     assert psql("select count(*) from t") == "1"
 
 

@@ -137,9 +137,9 @@ async def test_a_chunk_that_is_handed_back_gets_its_try_back(database: Database,
         assert (chunk.epoch, chunk.attempt) == (epoch, 1)
         assert await queue.release(chunk)
         assert not await queue.release(chunk)
-    assert psql("select state, attempt, count(l.*) from ingest.chunks left join ingest.leases l on true group by 1, 2") == (
-        "pending|0|0"
-    )
+    assert psql(
+        "select state, attempt, count(l.*) from ingest.chunks left join ingest.leases l on true group by 1, 2"
+    ) == ("pending|0|0")
     [chunk] = await queue.claim(1)
     await queue.release(chunk, 3600)
     assert await queue.claim(1) == []

@@ -100,19 +100,22 @@ async def test_completing_and_failing_at_once(database: Database, psql: Psql) ->
         async with trio.open_nursery() as nursery:
             nursery.start_soon(database.value, "SELECT ingest.complete_upload($1, 100, NULL, 20)", job_id)
             nursery.start_soon(jobs.fail_upload, job_id, FileError("x"))
-        found = await state_of(database, job_id), psql(f"select state, count(*) from ingest.chunks where job_id = '{job_id}' group by 1")
+        found = (
+            await state_of(database, job_id),
+            psql(f"select state, count(*) from ingest.chunks where job_id = '{job_id}' group by 1"),
+        )
         assert found in ((JobState.PENDING, "pending|2"), (JobState.FAILED, ""))
 
 
-@pytest.mark.parametrize("ending", ["SELECT ingest.complete_upload($1, 100, NULL, 10)", "SELECT ingest.fail_upload($1, 'E', 'm')"])
+@pytest.mark.parametrize(
+    "ending", ["SELECT ingest.complete_upload($1, 100, NULL, 10)", "SELECT ingest.fail_upload($1, 'E', 'm')"]
+)
 async def test_a_chunk_that_comes_while_the_upload_ends(database: Database, psql: Psql, ending: str) -> None:
     """It is in before the end, or refused: no chunk is left in a state that nobody looks at."""
     job_id, jobs = await receive(database, [ONE]), Jobs(database)
     async with interactive(database) as other, trio.open_nursery() as nursery:
         await other.execute("BEGIN")
-        await other.execute(
-            statement("add_chunk"), job_id, 2, "k", 0, 20, 120, 12, 10, [20], [10], [10], [0]
-        )
+        await other.execute(statement("add_chunk"), job_id, 2, "k", 0, 20, 120, 12, 10, [20], [10], [10], [0])
         nursery.start_soon(database.value, ending, job_id)
         with trio.fail_after(LONG_S):
             while not await database.value("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"):
