@@ -14,9 +14,11 @@ from ingest.errors import AccountingError, IngestError, LeaseLost
 from ingest.job import LoadSpec
 from ingest.statements import statement
 
-# Tries of a chunk that count (a shutdown or a lost database does not), and leases it may lose in a row.
+# Tries of a chunk that count: a shutdown or a lost database does not.
 MAX_ATTEMPTS = 3
-MAX_CRASHES = 3
+# Leases a chunk may lose in a row without a batch committed before it is taken for poison. Three, as one would guess,
+# are soon reached by innocent chunks when a worker is killed again and again right after it has claimed them.
+MAX_CRASHES = 10
 
 # The chunk's object is deleted after its finish, so the finish, and with it every batch before it, must be on disk.
 DURABLY = "BEGIN; SET LOCAL synchronous_commit = on"

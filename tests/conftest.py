@@ -23,6 +23,12 @@ from ingest.database.embedded import bin_path, embedded_postgres
 from tests.processes import Starter, clean_environment, starting
 
 TEMPLATE = "ingest_template"
+EMPTY = """
+set client_min_messages = warning;
+truncate ingest.jobs, ingest.rejects, ingest.workers restart identity cascade;
+drop schema public cascade;
+create schema public;
+"""
 
 # A shared machine may stall any example; what is slow shows in --durations.
 hypothesis.settings.register_profile("ingest", deadline=None, print_blob=True)
@@ -86,6 +92,21 @@ def dsn(server: str, template: str) -> Iterator[str]:
     run_psql(server, f"create database {name} template {template}")
     yield named(server, name)
     run_psql(server, f"drop database if exists {name} with (force)")
+
+
+@pytest.fixture(scope="module")
+def shared_dsn(server: str, template: str) -> Iterator[str]:
+    """DSN of a migrated database that the tests of a module use one after the other; see `emptied`."""
+    name = f"shared_{os.getpid()}_{next(_numbers)}"
+    run_psql(server, f"create database {name} template {template}")
+    yield named(server, name)
+    run_psql(server, f"drop database {name} with (force)")
+
+
+def emptied(dsn: str) -> str:
+    """The same database as a migration leaves it: faster than another one, for tests that only need it empty."""
+    run_psql(dsn, EMPTY)
+    return dsn
 
 
 @pytest.fixture

@@ -162,4 +162,8 @@ def starting(folder: Path, environment: Mapping[str, str]) -> Iterator[Starter]:
 def clean_environment() -> dict[str, str]:
     """Our environment without the settings of the service and without those of PostgreSQL clients."""
     ours = {variable.name for variable in variables().values()}
-    return {name: value for name, value in os.environ.items() if name not in ours and not name.startswith("PG")}
+    found = {name: value for name, value in os.environ.items() if name not in ours and not name.startswith("PG")}
+    if path := found.get("PYTHONPATH"):
+        # The processes run in folders of their own, where a relative entry would lead elsewhere.
+        found["PYTHONPATH"] = os.pathsep.join(str(Path(entry).absolute()) for entry in path.split(os.pathsep))
+    return found

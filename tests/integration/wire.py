@@ -1,4 +1,4 @@
-"""A proxy on the wire between the service and PostgreSQL that cuts connections at a COMMIT, on one side of it or the other."""
+"""A proxy on the wire between the service and PostgreSQL that cuts connections before or after a COMMIT."""
 
 from __future__ import annotations
 

@@ -34,11 +34,16 @@ def test_a_batch_is_queued_then_written_then_committed() -> None:
 def test_what_is_left_in_an_account_is_abandoned() -> None:
     """A run that is cut off leaves nothing in flight, whoever had the batches."""
     accounts = Accounts()
-    with pytest.raises(ZeroDivisionError), accounts.open() as account:
-        for _ in range(3):
-            account.read()
-        account.take()
-        raise ZeroDivisionError
+
+    def cut_off() -> None:
+        with accounts.open() as account:
+            for _ in range(3):
+                account.read()
+            account.take()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        cut_off()
     left = accounts.statistics()
     assert (left.queued, left.writing, left.abandoned, left.read) == (0, 0, 3, 3)
 

@@ -18,6 +18,7 @@ from ingest.jobs import Jobs
 from ingest.settings import Settings
 from ingest.storage import Storage, chunk_key, open_storage
 from ingest.work import Work, create_work
+from tests.conftest import emptied
 from tests.integration.build import cut, make_job, spec
 
 SETTINGS = {
@@ -30,6 +31,12 @@ SETTINGS = {
 
 MakeWork = Callable[..., Work]
 MakeJob = Callable[..., Awaitable[UUID]]
+
+
+@pytest.fixture
+def dsn(shared_dsn: str) -> str:
+    """DSN of a migrated, empty database."""
+    return emptied(shared_dsn)
 
 
 @pytest.fixture

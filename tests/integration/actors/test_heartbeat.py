@@ -114,9 +114,7 @@ async def test_a_lost_connection_is_no_end(make_work: MakeWork, job: MakeJob, ps
     with work.leases.hold(await claim(work), 20) as lease:
         await running(work)
         for _ in range(3):
-            psql(
-                "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'ingest test heartbeat'"
-            )
+            psql(KILL)
             psql("update ingest.leases set heartbeat_at = 'epoch'")
             await beats(work, psql, "heartbeat_at > 'epoch' FROM ingest.leases")
     assert not lease.scope.cancelled_caught

@@ -106,7 +106,7 @@ async def test_a_real_deadlock_and_a_real_lock_timeout(work: Work, job: MakeJob,
     """As the server raises them in the middle of a COPY."""
     psql("create sequence tries; create function fail() returns trigger language plpgsql as $$ begin "
          "case nextval('tries') when 1 then raise exception 'd' using errcode = '40P01'; "
-         "when 2 then perform set_config('lock_timeout', '10ms', true), pg_advisory_xact_lock(42); else null; end case; "
+         "when 2 then perform set_config('lock_timeout', '9', true), pg_advisory_xact_lock(42); else null; end case; "
          "return null; end $$; create trigger fail after insert on t execute function fail()")  # fmt: skip
     await job(numbers(10))
     async with interactive(work.database) as other:
@@ -203,7 +203,8 @@ async def test_a_commit_whose_answer_is_lost(
 
 async def test_backends_are_terminated_all_the_time(work: Work, job: MakeJob, psql: Psql) -> None:
     """While four writers load: the result is exact."""
-    psql("create function nap() returns trigger language plpgsql as $$ begin perform pg_sleep(0.002); return null; end $$; "
+    psql("create function nap() returns trigger language plpgsql as "
+         "$$ begin perform pg_sleep(0.002); return null; end $$; "
          "create trigger nap after insert on t execute function nap()")  # fmt: skip
     await job(numbers(300), batch_records=3)
     chunk = await claim(work)
@@ -255,7 +256,7 @@ async def test_of_records_with_one_key_the_first_wins(work: Work, job: MakeJob, 
     """Over many batches and four writers, however they overtake one another."""
     psql("drop table t; create table t (a integer primary key, line integer)")
     chance = random.Random(seed)
-    lines = [b"%d,%d\n" % (chance.randrange(150), n) for n in range(240)]
+    lines = [b"%d,%d\n" % (chance.randrange(80), n) for n in range(120)]
     of = spec(("a", "integer"), ("line", "integer"), keyed=True)
     await job(b"".join(lines), of=of, batch_records=5)
     await write(work, await claim(work), b"".join(lines), writers=4, keyed=True)
@@ -265,4 +266,4 @@ async def test_of_records_with_one_key_the_first_wins(work: Work, job: MakeJob, 
         first.setdefault(key, number)
     rows = await work.database.fetch("SELECT a, line FROM t")
     assert {row["a"]: row["line"] for row in rows} == first
-    assert await work.database.value("SELECT count(*) FROM ingest.rejects WHERE code = 'E_DUP_KEY'") == 240 - len(first)
+    assert await work.database.value("SELECT count(*) FROM ingest.rejects WHERE code = 'E_DUP_KEY'") == 120 - len(first)

@@ -131,15 +131,14 @@ async def test_cancelled_while_it_waits_for_a_connection(dsn: str) -> None:
     async with open_database(dsn, pool_size=1) as database, trio.open_nursery() as nursery:
         release = trio.Event()
 
-        async def holding(session: Session) -> None:
-            await session.execute("SELECT pg_sleep(0.2)")
-            release.set()
+        async def holding(_session: Session) -> None:
+            await trio_asyncio.trio_as_aio(release.wait)()
 
         nursery.start_soon(database.run, holding)
         await trio.testing.wait_all_tasks_blocked()
         with trio.move_on_after(0.05) as waiting:
             await database.value("SELECT 1")
-        await release.wait()
+        release.set()
         assert waiting.cancelled_caught
         assert await database.value("SELECT 1") == 1
         assert database.statistics().open == 1
@@ -304,8 +303,12 @@ async def test_an_empty_copy(database: Database, psql: Psql) -> None:
 
 async def test_settings_of_the_role_do_not_change_the_rules(dsn: str, psql: Psql) -> None:
     """What the queue relies on holds for every role: its isolation level, bounded lock waits, UTC."""
-    psql("alter role current_user set default_transaction_isolation = 'serializable'; "
-         "alter role current_user set timezone = 'Asia/Tokyo'; alter role current_user set lock_timeout = 0")  # fmt: skip
+    for name, value in (
+        ("default_transaction_isolation", "serializable"),
+        ("timezone", "Asia/Tokyo"),
+        ("lock_timeout", 0),
+    ):
+        psql(f"alter role current_user set {name} = '{value}'")
     try:
         async with open_database(dsn, pool_size=1) as database:
             names = ("transaction_isolation", "timezone", "lock_timeout", "idle_in_transaction_session_timeout")

@@ -34,7 +34,8 @@ async def test_what_postgresql_raises_becomes_its_kind(database: Database) -> No
     for sqlstate, kind in KIND_OF.items():
         with pytest.raises(DatabaseError) as raised:
             await database.execute(
-                f"DO $$ BEGIN RAISE EXCEPTION E'said so\\nand more' USING ERRCODE = '{sqlstate}', DETAIL = 'secret'; END $$"
+                "DO $$ BEGIN RAISE EXCEPTION E'said so\\nand more' "
+                f"USING ERRCODE = '{sqlstate}', DETAIL = 'secret'; END $$"
             )
         assert (type(raised.value), raised.value.sqlstate, raised.value.detail) == (kind, sqlstate, "said so")
     assert database.statistics().open == 1

@@ -10,8 +10,11 @@ import pytest
 import trio
 
 from ingest.database import Database, migrate, open_database
-from tests.conftest import named, run_psql
+from tests.conftest import emptied, named, run_psql
 from tests.integration.loading.servers import MAJORS, programs, server
+
+# Where the tables of the differential tests are.
+SCHEMAS = ("ladder", "isolated", "judge")
 
 _numbers = itertools.count(1)
 
@@ -30,21 +33,19 @@ def any_server(request: pytest.FixtureRequest) -> Iterator[str]:
         yield dsn
 
 
-@pytest.fixture(scope="session")
-def any_template(any_server: str) -> Iterator[str]:
-    """Name of a migrated database on that server."""
-    name = f"loading_template_{os.getpid()}"
+@pytest.fixture(scope="module")
+def any_dsn(any_server: str) -> Iterator[str]:
+    """DSN of a migrated database on that server."""
+    name = f"loading_{os.getpid()}_{next(_numbers)}"
     run_psql(any_server, f"create database {name}")
     trio.run(migrate, named(any_server, name))
-    yield name
+    yield named(any_server, name)
     run_psql(any_server, f"drop database {name} with (force)")
 
 
 @pytest.fixture
-async def any_database(any_server: str, any_template: str) -> AsyncIterator[Database]:
-    """A migrated database of this test's own, open, on each version in turn."""
-    name = f"loading_{os.getpid()}_{next(_numbers)}"
-    run_psql(any_server, f"create database {name} template {any_template}")
-    async with open_database(named(any_server, name), pool_size=4, name="ingest test") as database:
+async def any_database(any_dsn: str) -> AsyncIterator[Database]:
+    """A migrated and otherwise empty database, open, on each version in turn."""
+    run_psql(any_dsn, f"set client_min_messages = warning; drop schema if exists {', '.join(SCHEMAS)} cascade")
+    async with open_database(emptied(any_dsn), pool_size=4, name="ingest test") as database:
         yield database
-    run_psql(any_server, f"drop database {name} with (force)")

@@ -14,6 +14,7 @@ import pytest
 from ingest.database import Database
 from ingest.dialect import Dialect
 from ingest.job import Column, LoadSpec
+from tests.integration.loading.conftest import SCHEMAS
 from tests.integration.loading.ladder import Loaded, judge, load, records_of, rows
 
 TYPES = """
@@ -42,7 +43,7 @@ VALUES: dict[str, list[str]] = {
     "smallint": ["0", "-1", "32767", "32768", " 7", "x"],
     "integer": ["0", "-5", "2147483647", "2147483648", " 3 ", "1.5", "abc", "1_000", "0x1F", "+5", "0b1", "--1", "NA"],
     "bigint": ["0", "9223372036854775807", "9223372036854775808", "-1", "1e3", ""],
-    "numeric(8,2)": ["1.005", "1.015", "-0.004", "999999.99", "999999.995", "1e3", "1e9", "NaN", "Infinity", "1,5", "."],
+    "numeric(8,2)": ["1.005", "1.015", "-0.004", "999999.99", "999999.995", "1e3", "1e9", "NaN", "Infinity", "1,5"],
     "double precision": ["1.5", "1e400", "-0", "NaN", "inf", "1e-400", "1.5.2"],
     "real": ["1.1", "16777217", "1e39", "nan"],
     "text": ["a", "", "NA", "a\nb", 'say "x"', "\\.", "x\n\\.\ny", "é€😀", "now", "a,b", "a\r\nb", " ", "\\N", "\\"],
@@ -127,7 +128,6 @@ AFTER = {
     "partitions": "CREATE TABLE {s}.low PARTITION OF {s}.partitions FOR VALUES FROM (0) TO (10); "
     "CREATE TABLE {s}.mid PARTITION OF {s}.partitions (CHECK (id <> 16)) FOR VALUES FROM (10) TO (20)",
 }
-SCHEMAS = ("ladder", "isolated", "judge")
 
 
 class File:
@@ -142,7 +142,7 @@ class File:
         broken = self._chance.choice([0.0, 0.05, 0.3])
         line_end = self._chance.choice([b"\n", b"\n", b"\r\n"])
         self._unused = {name: [*texts, None] for name, texts in columns.items()}
-        self.data = b"".join(self._line(broken, line_end) for _ in range(40))
+        self.data = b"".join(self._line(broken, line_end) for _ in range(30))
         if self._chance.random() < 0.3:
             self.data = self.data.removesuffix(b"\n")
 
@@ -195,7 +195,7 @@ class File:
         return value
 
 
-async def compare(database: Database, spec: LoadSpec, file: File) -> Loaded:
+async def compare(database: Database, spec: LoadSpec, file: File) -> None:
     """Load a file in three ways and compare tables and rejects."""
     ladder, isolated, judged = (replace(spec, schema=schema) for schema in SCHEMAS)
     found = records_of(spec, file.data)
@@ -209,7 +209,6 @@ async def compare(database: Database, spec: LoadSpec, file: File) -> Loaded:
         inserted, skipped, rejected = loaded.totals
         assert (inserted, rejected) == (len(expected), len(refused))
         assert inserted + skipped + rejected == len(found)
-    return loaded
 
 
 def check_rejects(loaded: Loaded, spec: LoadSpec, data: bytes, refused: dict[int, str]) -> None:

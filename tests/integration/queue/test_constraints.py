@@ -66,8 +66,8 @@ async def test_a_ledger_line_that_does_not_add_up_is_refused(database: Database,
     await make_job(database, [cut(numbers(10))])
     with pytest.raises(RowError) as raised:
         await database.execute(
-            "INSERT INTO ingest.ledger (chunk_id, byte_start, byte_end, first_line, records, inserted, rejected, epoch) "
-            f"SELECT id, {values} FROM ingest.chunks"
+            "INSERT INTO ingest.ledger (chunk_id, byte_start, byte_end, first_line, records, inserted, rejected, epoch)"
+            f" SELECT id, {values} FROM ingest.chunks"
         )
     assert raised.value.constraint == constraint
 

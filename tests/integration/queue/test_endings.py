@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from uuid import UUID, uuid4
 
 import pytest
@@ -9,7 +10,7 @@ import trio
 
 from ingest.batch import Batch, BatchResult
 from ingest.chunk import Chunk
-from ingest.database import Database
+from ingest.database import Database, Session
 from ingest.errors import AccountingError, FileError, LeaseLost
 from ingest.job import JobState, JobView
 from ingest.jobs import Jobs
@@ -26,7 +27,11 @@ async def commit(database: Database, chunk: Chunk, *numbers: int, rejected: int 
         if i in numbers or not numbers:
             batch = Batch(chunk=chunk, range=extent, data=b"")
             result = BatchResult(inserted=extent.records - rejected, rejected=rejected)
-            await database.transact(lambda session, b=batch, r=result: commit_batch(session, b, r))  # type: ignore[misc]
+            await database.transact(partial(_commit, batch, result))
+
+
+async def _commit(batch: Batch, result: BatchResult, session: Session) -> None:
+    await commit_batch(session, batch, result)
 
 
 async def view(database: Database, job_id: UUID) -> JobView:
@@ -94,8 +99,9 @@ async def test_only_the_owner_finishes_and_only_once(database: Database) -> None
 async def test_chunks_that_finish_at_the_same_moment_complete_the_job_once(database: Database, psql: Psql) -> None:
     """Of two, of eight: one of them is the last, and the job is announced as ended once."""
     psql("create table ended (id uuid); create function ended() returns trigger language plpgsql as "
-         "$$ begin insert into ended values (new.id); return null; end $$; create trigger ended after update on ingest.jobs "
-         "for each row when (new.state = 'completed') execute function ended()")  # fmt: skip
+         "$$ begin insert into ended values (new.id); return null; end $$; "
+         "create trigger ended after update on ingest.jobs for each row "
+         "when (new.state = 'completed') execute function ended()")  # fmt: skip
     queue = Queue(database, uuid4())
     for count in (2, 2, 2, 8, 8):
         job_id = await make_job(database, [ONE] * count)

@@ -47,7 +47,7 @@ async def claim(database: Database) -> tuple[Queue, Chunk]:
 async def test_a_lease_that_ran_out(database: Database, psql: Psql) -> None:
     """The chunk is pending again, its try is given back, the next epoch is higher, and the reason can be seen."""
     await make_job(database, [ONE])
-    queue, chunk = await claim(database)
+    queue, _ = await claim(database)
     age(psql, TTL_S - 1)
     assert await queue.rescue(TTL_S) == 0
     age(psql, TTL_S + 1)

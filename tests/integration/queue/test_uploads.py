@@ -1,4 +1,4 @@
-"""A job while it is received: nothing of it can be claimed before it is whole, and nothing is left of one that broke."""
+"""A job while it is received: nothing of it can be claimed before it is whole, nothing is left of one that broke."""
 
 from __future__ import annotations
 
