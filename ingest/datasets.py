@@ -42,11 +42,11 @@ class Dataset:
     table: str
     columns: tuple[TargetColumn, ...]
     description: str | None = None
-    unique_columns: frozenset[str] = frozenset()  # that a unique or exclusion constraint looks at; "" for an expression
+    order_columns: frozenset[str] = frozenset()  # of keys and references to the table itself; "" for what is computed
 
     def is_keyed(self, columns: Sequence[Column]) -> bool:
-        """Tell whether records that fill `columns` can collide with one another."""
-        return bool(self.unique_columns & {"", *(column.name for column in columns)})
+        """Tell whether records that fill `columns` can collide with one another or refer to one another."""
+        return bool(self.order_columns & {"", *(column.name for column in columns)})
 
     def plan(self, header: Sequence[str]) -> tuple[Column, ...]:
         """Map a header to the table's columns, in file order.
@@ -139,14 +139,14 @@ class Datasets:
         rows = await self._database.fetch(statement("columns_of_table"), schema, table)
         if not rows:
             return None
-        unique = await self._database.fetch(statement("unique_columns"), schema, table)
+        ordered = await self._database.fetch(statement("order_columns"), schema, table)
         return Dataset(
             name=name,
             schema=schema,
             table=table,
             columns=tuple(_column_from(row) for row in rows),
             description=description,
-            unique_columns=frozenset(row["name"] for row in unique),
+            order_columns=frozenset(row["name"] for row in ordered),
         )
 
 

@@ -38,7 +38,7 @@ class Column:
 class LoadSpec:
     """All a worker needs to know to load a job's bytes; pinned in the job when its header has been read.
 
-    `keyed`: a unique or exclusion constraint looks at the loaded columns, so that the order of records matters.
+    `keyed`: a key or a reference to the table itself looks at the loaded columns, so that the order of records matters.
     """
 
     dataset: str

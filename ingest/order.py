@@ -1,9 +1,9 @@
 """The order of batches within a chunk: of records that collide with one another, the first in the file wins.
 
 Batches of a chunk are written side by side, and of two records with the same key the one whose writer was faster would
-be in the table. So where a unique key looks at the records, each batch waits until all before it are in the ledger;
-such a chunk is loaded batch by batch, beside other chunks. (Waiting only from the first collision on is not enough: the
-later record may be the one that is in already.)
+be in the table; a record that refers to one before it would be refused. So where a key or such a reference looks at the
+records, each batch waits until all before it are in the ledger; such a chunk is loaded batch by batch, beside other
+chunks. (Waiting only from the first collision on is not enough: the later record may be in by then.)
 """
 
 from __future__ import annotations

@@ -262,6 +262,10 @@ BEGIN
           FROM dead WHERE c.id = dead.id AND c.epoch = dead.epoch AND c.state = 'processing'
         RETURNING c.*
     LOOP
+        -- Its worker may be frozen inside a COPY, which no timeout of the server ends; see loading.staging.begin.
+        PERFORM pg_terminate_backend(pid) FROM pg_stat_activity
+          WHERE application_name = format('ingest chunk %s epoch %s', v_chunk.id, v_chunk.epoch)
+            AND usename = current_user AND datname = current_database();
         DELETE FROM ingest.leases WHERE chunk_id = v_chunk.id;
         PERFORM ingest.close_failed_chunk(v_chunk);
         PERFORM ingest.announce_work(v_chunk.queue);

@@ -85,6 +85,7 @@ DECLARE
     v_schema text;
     v_table text;
     v_relation regclass;
+    v_looked_up text[];
 BEGIN
     WHILE v_depth > 0 LOOP
         v_low := v_lows[v_depth];
@@ -104,18 +105,22 @@ BEGIN
             IF v_low = v_high THEN
                 ordinal := v_low;
                 sql_state := v_state;
-                v_relation := to_regclass(format('%I.%I', v_schema, v_table));
-                SELECT string_agg(a.attname, ', ' ORDER BY k.position), max(c.rule)
-                  INTO constraint_columns, constraint_rule
-                  FROM (SELECT conrelid AS relid, conkey AS keys, pg_get_constraintdef(oid) AS rule
-                          FROM pg_constraint WHERE conrelid = v_relation AND conname = constraint_name
-                         UNION ALL                               -- a unique index that is no constraint
-                        SELECT indrelid, indkey::smallint[], NULL
-                          FROM pg_index JOIN pg_class i ON i.oid = indexrelid
-                         WHERE indrelid = v_relation AND i.relname = constraint_name
-                           AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = indexrelid)) AS c
-                  LEFT JOIN LATERAL unnest(c.keys) WITH ORDINALITY AS k(attnum, position) ON true
-                  LEFT JOIN pg_attribute a ON a.attrelid = c.relid AND a.attnum = k.attnum AND k.attnum > 0;
+                -- Of thousands of records most break the same constraint, so it is looked up when it changes.
+                IF v_looked_up IS DISTINCT FROM ARRAY[v_schema, v_table, constraint_name] THEN
+                    v_looked_up := ARRAY[v_schema, v_table, constraint_name];
+                    v_relation := to_regclass(format('%I.%I', v_schema, v_table));
+                    SELECT string_agg(a.attname, ', ' ORDER BY k.position), max(c.rule)
+                      INTO constraint_columns, constraint_rule
+                      FROM (SELECT conrelid AS relid, conkey AS keys, pg_get_constraintdef(oid) AS rule
+                              FROM pg_constraint WHERE conrelid = v_relation AND conname = constraint_name
+                             UNION ALL                               -- a unique index that is no constraint
+                            SELECT indrelid, indkey::smallint[], NULL
+                              FROM pg_index JOIN pg_class i ON i.oid = indexrelid
+                             WHERE indrelid = v_relation AND i.relname = constraint_name
+                               AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = indexrelid)) AS c
+                      LEFT JOIN LATERAL unnest(c.keys) WITH ORDINALITY AS k(attnum, position) ON true
+                      LEFT JOIN pg_attribute a ON a.attrelid = c.relid AND a.attnum = k.attnum AND k.attnum > 0;
+                END IF;
                 RETURN NEXT;
             ELSE
                 v_lows[v_depth + 1] := (v_low + v_high) / 2 + 1;

@@ -53,10 +53,12 @@ SELECT $1, $2, * FROM unnest($3::bigint[], $4::bigint[], $5::text[], $6::text[],
 INSERT INTO ingest.jobs (id, dataset, filename, priority, queue, spec, bytes_total) VALUES ($1, $2, $3, $4, $5, $6, $7);
 
 -- name: add_chunk
+-- Not waited for on disk: nothing counts before complete_upload, whose commit brings these to the disk with it.
+WITH unhurried AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))
 INSERT INTO ingest.chunks (job_id, ordinal, queue, priority, object_key, object_offset, length_bytes, file_offset,
                            first_line, records, batch_ends, batch_records, batch_lines, batch_blanks)
 SELECT id, $2, queue, priority, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12
-  FROM (SELECT id, queue, priority FROM ingest.jobs WHERE id = $1 AND state = 'receiving' FOR SHARE) AS receiving
+  FROM (SELECT id, queue, priority FROM ingest.jobs WHERE id = $1 AND state = 'receiving' FOR SHARE) AS receiving, unhurried
 RETURNING id;
 
 -- name: touch_upload
@@ -161,13 +163,19 @@ SELECT a.attname AS name, format_type(a.atttypid, a.atttypmod) AS type, a.attnot
  WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p')
  ORDER BY a.attnum;
 
--- name: unique_columns
--- The columns that unique and exclusion indexes look at; '' stands for an expression.
-SELECT DISTINCT coalesce(a.attname, '') AS name
-  FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-  CROSS JOIN LATERAL unnest(i.indkey) AS k(attnum)
-  LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum AND k.attnum > 0
- WHERE n.nspname = $1 AND c.relname = $2 AND (i.indisunique OR i.indisexclusion);
+-- name: order_columns
+-- The columns through which one row of a table can be in the way of another, or be needed by it: those of unique and
+-- exclusion indexes, and of references to the table itself. '' stands for what is computed, from whatever columns.
+SELECT CASE WHEN a.attname IS NULL OR a.attgenerated <> '' THEN '' ELSE a.attname END AS name
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+  CROSS JOIN LATERAL (SELECT relid FROM pg_partition_tree(c.oid) UNION SELECT c.oid) AS part
+  CROSS JOIN LATERAL (
+       SELECT unnest(indkey) AS attnum FROM pg_index WHERE indrelid = part.relid AND (indisunique OR indisexclusion)
+        UNION
+       SELECT unnest(conkey) FROM pg_constraint WHERE contype = 'f' AND conrelid = part.relid AND confrelid = c.oid) AS k
+  LEFT JOIN pg_attribute a ON a.attrelid = part.relid AND a.attnum = k.attnum AND k.attnum > 0
+ WHERE n.nspname = $1 AND c.relname = $2
+ GROUP BY 1;
 
 -- name: may_drop_rows
 SELECT ingest.may_drop_rows($1::text::regclass);

@@ -35,7 +35,7 @@ OUTSIDE_WORLD = {
 }  # fmt: skip
 MAY_READ_ENVIRONMENT = {"__main__", "cli"}
 # cli: the files a person names on the command line, and .env.
-MAY_TOUCH_FILES = {"cli", "storage", "objects", "database", "statements"}
+MAY_TOUCH_FILES = {"cli", "storage", "objects", "database", "statements", "memory"}
 FILE_MODULES = {"shutil", "tempfile", "fcntl", "glob", "mmap"}
 FILE_CALLS = {
     "read_text", "read_bytes", "write_text", "write_bytes", "mkdir", "unlink", "rmdir", "iterdir", "rglob",

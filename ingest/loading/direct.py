@@ -17,7 +17,7 @@ from ingest.database import CopyResult, Notice, Session, column_list
 from ingest.errors import AccountingError, RowError
 from ingest.loading.reasons import Reason
 from ingest.loading.screening import may_copy, records_of, reject_of
-from ingest.loading.staging import BEGIN, copy_options, explain_values, refused_values, stage, target
+from ingest.loading.staging import begin, copy_options, explain_values, refused_values, stage, target
 from ingest.reject import Reject
 from ingest.splitter import Records
 from ingest.statements import statement
@@ -34,7 +34,7 @@ async def copy_direct(session: Session, batch: Batch) -> BatchResult:
     skip = ", ON_ERROR ignore, LOG_VERBOSITY verbose" if session.server_major >= SKIPS_BAD_VALUES_SINCE else ""
     names = column_list([column.name for column in spec.columns])
     copied = await session.copy(
-        f"{BEGIN}; COPY {target(spec)} ({names}) FROM STDIN ({copy_options(spec.dialect)}{skip})", batch.data
+        f"{begin(batch)}; COPY {target(spec)} ({names}) FROM STDIN ({copy_options(spec.dialect)}{skip})", batch.data
     )
     if copied.rows == batch.range.records:
         return BatchResult(inserted=copied.rows)

@@ -14,8 +14,8 @@ from ingest.errors import AccountingError
 from ingest.loading.reasons import Reason
 from ingest.loading.screening import malformed, records_of, reject_of
 from ingest.loading.staging import (
-    BEGIN,
     Staged,
+    begin,
     explain_values,
     insert_each,
     moving_dates,
@@ -30,7 +30,7 @@ from ingest.statements import statement
 
 async def insert_isolated(session: Session, batch: Batch) -> BatchResult:
     """Load the good records of a batch by INSERT and return the others as rejects."""
-    await session.execute(BEGIN)
+    await session.execute(begin(batch))
     where = records_of(batch)
     broken, sound = _screened(batch, where)
     inserted, reasons = await _insert(session, batch, sound) if sound else (0, [])

@@ -20,11 +20,6 @@ from ingest.loading.screening import has_copy_end
 from ingest.reject import Reject
 from ingest.statements import statement
 
-# What opens the transaction of a batch. Rows and ledger line are lost together if the server crashes, so the batch need
-# not wait for the disk: the chunk's finish is a synchronous commit. Deferred constraints are checked at once, while the
-# record can still be found.
-BEGIN = "BEGIN; SET LOCAL synchronous_commit = off; SET CONSTRAINTS ALL IMMEDIATE"
-
 
 @dataclass(frozen=True, slots=True)
 class Staged:
@@ -42,6 +37,21 @@ class Staged:
     def types(self) -> list[str]:
         """Their types, in file order."""
         return [column.type for column in self.spec.columns]
+
+
+def begin(batch: Batch) -> str:
+    """Return what opens the transaction of a batch.
+
+    Rows and ledger line are lost together if the server crashes, so the batch need not wait for the disk: the chunk's
+    finish is a synchronous commit. Deferred constraints are checked at once, while the record can still be found. The
+    name lets whoever takes the chunk over end a backend whose worker is frozen in the middle of a COPY: nothing else
+    would, and it may hold the very keys that the next worker needs (ingest.rescue_chunks).
+    """
+    chunk = batch.chunk
+    return (
+        f"BEGIN; SET LOCAL application_name = 'ingest chunk {chunk.id} epoch {chunk.epoch}'; "
+        "SET LOCAL synchronous_commit = off; SET CONSTRAINTS ALL IMMEDIATE"
+    )
 
 
 def target(spec: LoadSpec) -> str:

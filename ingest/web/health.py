@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -12,6 +10,7 @@ import psutil
 import trio
 
 from ingest.errors import DatabaseError
+from ingest.memory import peak_bytes
 from ingest.web.answers import Answer, json_answer
 
 # A probe waits about this long before it calls the service dead, so the answer must come first.
@@ -140,6 +139,4 @@ class Health:
 
 def memory() -> dict[str, int]:
     """Return the resident memory of this process now and at its highest, in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux KiB
-    return {"rss_bytes": psutil.Process().memory_info().rss, "peak_bytes": peak * unit}
+    return {"rss_bytes": psutil.Process().memory_info().rss, "peak_bytes": peak_bytes()}

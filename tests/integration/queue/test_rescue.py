@@ -10,10 +10,11 @@ import trio
 
 from ingest.batch import Batch, BatchResult
 from ingest.chunk import Chunk
-from ingest.database import Database
-from ingest.errors import FileError
+from ingest.database import Database, Session
+from ingest.errors import FileError, UnavailableError
 from ingest.job import JobState
 from ingest.jobs import Jobs
+from ingest.loading.staging import begin
 from ingest.queue import MAX_CRASHES, Queue, commit_batch
 from ingest.statements import statement
 from tests.conftest import Psql
@@ -181,3 +182,27 @@ async def test_silent_workers_are_forgotten(database: Database, psql: Psql) -> N
     await database.execute(statement("forget_workers"), timedelta(hours=1), [dead.worker_id])
     left = psql("select id from ingest.workers order by started_at").split()
     assert left == [str(holding.worker_id), str(heard.worker_id)]
+
+
+async def test_a_backend_that_is_frozen_in_a_batch_is_ended_by_the_rescue(database: Database) -> None:
+    """Its worker stopped inside a COPY: no timeout of the server ends that, and it may hold keys the next one needs."""
+    await make_job(database, [ONE])
+    queue, chunk = await claim(database)
+    batch = Batch(chunk=chunk, range=next(chunk.ranges()), data=b"")
+    named = "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1"
+    name = f"ingest chunk {chunk.id} epoch {chunk.epoch}"
+
+    async def frozen(*, task_status: trio.TaskStatus[None]) -> None:
+        async def unit(session: Session) -> None:
+            task_status.started()
+            await session.execute("SELECT pg_sleep(60)")
+
+        with pytest.raises(UnavailableError):
+            await database.transact(unit, begin=begin(batch))
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(frozen)
+        assert await queue.rescue(TTL_S) == 0
+        assert await database.value(named, name) == 1
+        assert await queue.rescue(TTL_S, [queue.worker_id]) == 1
+    assert await database.value(named, name) == 0
