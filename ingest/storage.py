@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import unquote, urlsplit
@@ -156,7 +157,7 @@ class LocalStorage:
             pass  # the folder holds other objects of the job
 
     def _remove_folder(self, folder: Path) -> None:
-        for path in folder.glob("*"):
+        for path in _entries(folder):
             if KEY.fullmatch(f"{CHUNKS}/{folder.name}/{path.name}"):
                 self._remove(path)
 
@@ -197,6 +198,17 @@ def _folder(url: str) -> Path:
         # Only the scheme is shown: another kind of URL may hold a password.
         raise SettingsError(f"STORAGE_URL={parts.scheme}:...: allowed is file:///absolute/path")
     return Path(unquote(parts.path))
+
+
+def _entries(folder: Path) -> list[Path]:
+    """Return what lies in a folder; nothing when it has gone meanwhile, or is a file. Raises StorageError."""
+    if not folder.is_dir():
+        return []
+    try:
+        with disk_errors(folder.name):
+            return list(folder.iterdir())
+    except SourceChanged:
+        return []
 
 
 def _status(path: Path) -> os.stat_result | None:

@@ -22,7 +22,7 @@ from tests.integration.actors.conftest import MakeJob, MakeWork, claim, settled,
 from tests.integration.build import interactive, numbers, spec
 from tests.integration.wire import wire
 
-LONG_S = 20.0
+LONG_S = 60.0
 CHUNK = "select state, attempt, epoch from ingest.chunks"
 
 

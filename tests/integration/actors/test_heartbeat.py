@@ -15,7 +15,7 @@ from tests.conftest import Psql
 from tests.integration.actors.conftest import MakeJob, MakeWork, claim
 from tests.integration.build import numbers
 
-LONG_S = 20.0
+LONG_S = 60.0
 KILL = "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'ingest test heartbeat'"
 Running = Callable[[Work], Awaitable[Pulse]]
 

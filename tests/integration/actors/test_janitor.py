@@ -23,7 +23,7 @@ from tests.conftest import Psql
 from tests.integration.actors.conftest import MakeJob, MakeWork, claim
 from tests.integration.build import cut, numbers, receive
 
-LONG_S = 20.0
+LONG_S = 60.0
 OLD_S = 2 * 24 * 3600.0
 
 
@@ -168,12 +168,29 @@ async def test_a_failed_round_is_no_end(
     assert failed == 3
 
 
+async def test_objects_come_and_go_while_the_storage_is_listed(work: Work, tmp_path: Path) -> None:
+    """Other actors remove objects, and with the last one their folder, at any moment."""
+
+    async def come_and_go(listing: trio.CancelScope) -> None:
+        for _ in range(300):
+            job_id = uuid4()
+            await trio.to_thread.run_sync(store, work, job_id, 0, tmp_path)
+            await work.storage.remove(chunk_key(job_id, 1))
+        listing.cancel()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(come_and_go, nursery.cancel_scope)
+        while True:
+            await work.storage.listing()
+            await work.storage.remove_all(f"chunks/{uuid4()}")
+
+
 async def test_foreign_files_are_left_alone(work: Work, tmp_path: Path) -> None:
     """Whatever else lies in the folder is not ours."""
     folder = store(work, uuid4(), 0, tmp_path).parents[1]
-    strange = [folder / "readme" / "000001", folder / str(uuid4()) / "notes.txt"]
+    strange = [folder / "readme" / "000001", folder / str(uuid4()) / "notes.txt", folder / "notes.txt"]
     for path in strange:
-        path.parent.mkdir()
+        path.parent.mkdir(exist_ok=True)
         path.write_text("x")
         os.utime(path, (0, 0))
     await whole_rounds(work, tmp_path)

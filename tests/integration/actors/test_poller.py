@@ -17,7 +17,7 @@ from tests.conftest import Psql
 from tests.integration.actors.conftest import MakeJob, MakeWork, settled, values, view
 from tests.integration.build import numbers
 
-LONG_S = 20.0
+LONG_S = 60.0
 
 
 class Runs:

@@ -22,7 +22,7 @@ from tests.integration.actors.conftest import MakeJob, MakeWork, claim, settled,
 from tests.integration.build import interactive, numbers, spec
 from tests.integration.wire import wire
 
-LONG_S = 20.0
+LONG_S = 60.0
 Load = Callable[[Database, Batch], Awaitable[BatchResult]]
 
 
@@ -220,7 +220,7 @@ async def test_backends_are_terminated_all_the_time(work: Work, job: MakeJob, ps
                 if committed < (committed := await work.database.reserved.value("SELECT count(*) FROM ingest.ledger")):
                     killed += await work.database.reserved.value(
                         "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
-                        "WHERE application_name = 'ingest test' AND state <> 'idle'"
+                        "WHERE application_name LIKE 'ingest chunk%' AND state <> 'idle'"
                     )
 
         nursery.start_soon(kill)

@@ -19,7 +19,7 @@ from tests.conftest import Psql
 from tests.integration.wire import wire
 
 # A bound against a hang, far above what anything takes.
-LONG_S = 20.0
+LONG_S = 60.0
 
 BACKENDS = (
     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'ingest test'"

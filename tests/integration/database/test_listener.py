@@ -12,7 +12,7 @@ from ingest.database import Database, Notification, listen, listener
 from ingest.events import Wake, wake_on_work
 from tests.conftest import Psql
 
-LONG_S = 20.0
+LONG_S = 60.0
 LISTENERS = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'ingest test listen'"
 KILL = "select count(pg_terminate_backend(pid)) from pg_stat_activity where application_name = 'ingest test listen'"
 

@@ -15,7 +15,7 @@ from ingest.queue import AlreadyCommitted, Queue, commit_batch
 from tests.conftest import Psql
 from tests.integration.build import Interactive, cut, interactive, make_job, numbers
 
-LONG_S = 20.0
+LONG_S = 60.0
 THIRTY = cut(numbers(30))
 
 

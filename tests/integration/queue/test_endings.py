@@ -126,7 +126,7 @@ async def test_the_second_of_two_finishes_sees_the_first(database: Database) -> 
         await other.execute("BEGIN")
         assert await other.value("SELECT ingest.finish_chunk($1, $2)", first.id, first.epoch) == "finished"
         nursery.start_soon(queue.finish, second)
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             while not await database.value("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"):
                 pass
         assert (await view(database, job_id)).status is JobState.PROCESSING

@@ -18,7 +18,7 @@ from tests.conftest import Psql
 from tests.integration.build import complete, cut, interactive, numbers, receive
 
 ONE = cut(numbers(10))
-LONG_S = 20.0
+LONG_S = 60.0
 
 
 async def state_of(database: Database, job_id: UUID) -> JobState:
