@@ -31,6 +31,16 @@ def limit_heaps() -> bool:
     return bool(mallopt(M_MMAP_THRESHOLD, MAPPED_BYTES)) and bool(mallopt(M_ARENA_MAX, ARENAS))
 
 
+def give_back() -> None:
+    """Return free pages inside the heaps to the system; a few milliseconds. Does nothing where the C library cannot.
+
+    glibc trims a heap only from its end, and what is freed in between stays: 13 MB more for each 400 MB loaded.
+    """
+    malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if malloc_trim is not None:
+        malloc_trim(0)
+
+
 def peak_bytes() -> int:
     """Return the most memory that the process ever had resident.
 

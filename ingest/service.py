@@ -28,6 +28,7 @@ from ingest.datasets import Datasets
 from ingest.errors import UnavailableError
 from ingest.heartbeat import Pulse
 from ingest.jobs import Jobs
+from ingest.memory import give_back
 from ingest.queue import Queue
 from ingest.receiving import Receiving
 from ingest.settings import Settings
@@ -43,6 +44,8 @@ log = structlog.get_logger(__name__)
 HARD_STOP_S = 10.0
 # Uploads and answers under way when the worker has drained may go on for this long, within the grace.
 HTTP_GRACE_S = 5.0
+# How often free memory is given back to the system.
+GIVE_BACK_S = 1.0
 # While the database is still away at the start: how often it is tried again.
 RETRY_S = 1.0
 
@@ -108,11 +111,20 @@ async def _serve(
         address = await outer.start(
             partial(serve_http, app, host=settings.host, port=settings.port, shutdown=http_stop, grace_s=HTTP_GRACE_S)
         )
+        outer.start_soon(_keep_small, http_stop)
         stopping.ready = True
         announce(f"ingest is ready on {address.url}")
         with stopping.work:
             await service.work_until_stopped(stop)
         http_stop.set()
+
+
+async def _keep_small(http_stop: trio.Event) -> None:
+    """Give memory that uploads and batches have left back to the system, until HTTP stops."""
+    while not http_stop.is_set():
+        with trio.move_on_after(GIVE_BACK_S):
+            await http_stop.wait()
+        give_back()
 
 
 class Service:

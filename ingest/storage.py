@@ -162,7 +162,7 @@ class LocalStorage:
                 self._remove(path)
 
     def _listing(self) -> Iterator[StoredObject]:
-        for path in self._root.glob(f"{CHUNKS}/*/*"):
+        for path in chain.from_iterable(map(_entries, _entries(self._root / CHUNKS))):
             key = path.relative_to(self._root).as_posix()
             if KEY.fullmatch(key) and (status := _status(path)):
                 yield StoredObject(
