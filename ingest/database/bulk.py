@@ -62,8 +62,10 @@ class _Feed:
 
     def run(self) -> None:
         """Send all bytes as CopyData messages. Raises OSError when the connection is lost."""
+        # Taken out, because asyncio's futures form cycles that keep this object until the next collection of garbage.
+        data, self._data = self._data, b""
         with self._socket:
-            rest = _messages(self._data)
+            rest = _messages(data)
             writable = select.poll()
             writable.register(self._socket, select.POLLOUT)
             while rest and not self._stopped:

@@ -47,7 +47,8 @@ def refusal(data: bytes, **options: int) -> FileError:
         (b"%PDF-1.7", "PDF"),
         (b"\x7fELF\x02", "program"),
         (b"\x89PNG\r\n", "PNG"),
-        (b"a,b\n1,\x00\n", "NUL"),
+        (b"a,\x00b\n1,2\n", "NUL"),
+        (b"a,b\n1," + 9 * b"\x00 x" + b"\n", "NUL"),
     ],
 )
 def test_what_is_not_csv_is_refused_by_what_it_looks_like(start: bytes, says: str) -> None:
@@ -55,6 +56,11 @@ def test_what_is_not_csv_is_refused_by_what_it_looks_like(start: bytes, says: st
     error = refusal(start)
     assert error.code == "E_NOT_CSV"
     assert says in error.detail
+
+
+def test_a_few_nuls_after_the_header_are_the_records_matter() -> None:
+    """They cost their records, not the file, wherever they are."""
+    assert read(b"a,b\n1," + 8 * b"\x00 x" + b"\n")[0].names == ("a", "b")
 
 
 def test_a_header_may_begin_like_a_magic_number() -> None:
