@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
 
-from ingest.job import LoadSpec
+from ingest.spec import LoadSpec
 
 
 class ChunkState(StrEnum):

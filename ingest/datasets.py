@@ -14,7 +14,7 @@ from typing import Any
 
 from ingest.database import Database, Record
 from ingest.errors import FileError, RequestError
-from ingest.job import Column
+from ingest.spec import Column
 from ingest.statements import dataset_script, statement
 
 # Datasets that the project ships: the table each fills, made by sql/datasets/NAME.sql when it is first used.

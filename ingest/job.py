@@ -8,7 +8,8 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from ingest.dialect import PARSER_VERSION, Dialect
+from ingest.budget import Budget
+from ingest.spec import LoadSpec
 
 
 class JobState(StrEnum):
@@ -26,53 +27,12 @@ class JobState(StrEnum):
 FINAL = frozenset({JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Column:
-    """A column of the file, in file order: the target column it goes to and that column's PostgreSQL type."""
+class JobMode(StrEnum):
+    """What of a job can be seen in the target table, and when; ingest.jobs has a CHECK with the same words."""
 
-    name: str
-    type: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoadSpec:
-    """All a worker needs to know to load a job's bytes; pinned in the job when its header has been read.
-
-    `keyed`: a key or a reference to the table itself looks at the loaded columns, so that the order of records matters.
-    """
-
-    dataset: str
-    schema: str
-    table: str
-    columns: tuple[Column, ...]
-    dialect: Dialect
-    keyed: bool = False
-    parser_version: int = PARSER_VERSION
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the spec as the jsonb stored in ingest.jobs.spec."""
-        return {
-            "dataset": self.dataset,
-            "schema": self.schema,
-            "table": self.table,
-            "columns": [[c.name, c.type] for c in self.columns],
-            "dialect": self.dialect.to_json(),
-            "keyed": self.keyed,
-            "parser_version": self.parser_version,
-        }
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> LoadSpec:
-        """Read back what `to_json` wrote."""
-        return cls(
-            dataset=data["dataset"],
-            schema=data["schema"],
-            table=data["table"],
-            columns=tuple(Column(name=n, type=t) for n, t in data["columns"]),
-            dialect=Dialect(**data["dialect"]),
-            keyed=data["keyed"],
-            parser_version=data["parser_version"],
-        )
+    BATCHES = "batches"  # each batch as soon as it is committed
+    ATOMIC = "atomic"  # nothing before the whole file is in
+    VALIDATE = "validate"  # nothing, ever: the job reports what a load would have done
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +44,9 @@ class NewJob:
     spec: LoadSpec
     priority: int
     bytes_total: int | None  # from Content-Length, when the client said it
+    mode: JobMode = JobMode.BATCHES
+    budget: Budget | None = None
+    parent_id: UUID | None = None  # the job whose rejects the file corrects
     queue: str = "default"  # `ingest load` uses a queue of its own, so that no other worker takes the job
 
 

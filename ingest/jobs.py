@@ -27,6 +27,8 @@ class Jobs:
         await self._database.execute(
             statement("create_job"),
             new.id, new.spec.dataset, new.filename, new.priority, new.queue, new.spec.to_json(), new.bytes_total,
+            new.mode, new.parent_id, new.budget and new.budget.rejects, new.budget and new.budget.percent,
+            new.spec.plan is not None and new.spec.keyed,
         )  # fmt: skip
 
     async def add_chunk(self, job_id: UUID, cut: ChunkCut) -> None:

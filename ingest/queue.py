@@ -11,7 +11,7 @@ from ingest.batch import Batch, BatchResult
 from ingest.chunk import Chunk, ChunkCut
 from ingest.database import Database, Record, Session
 from ingest.errors import AccountingError, IngestError, LeaseLost
-from ingest.job import LoadSpec
+from ingest.spec import LoadSpec
 from ingest.statements import statement
 
 # Tries of a chunk that count: a shutdown or a lost database does not.

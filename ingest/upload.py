@@ -7,8 +7,8 @@ caller waits meanwhile, which is the back-pressure that keeps memory flat howeve
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 from uuid import UUID
 
@@ -16,14 +16,16 @@ import structlog
 import trio
 from uuid_utils.compat import uuid7
 
+from ingest.budget import Budget
 from ingest.chunk import ChunkCut
 from ingest.cutter import Cutter, Sink
 from ingest.datasets import Dataset
 from ingest.dialect import Dialect
 from ingest.errors import DatabaseError, FileError, IngestError, RequestError, StorageError, UnavailableError
 from ingest.header import Header, HeaderReader, with_delimiter_hint
-from ingest.job import JobState, JobView, LoadSpec, NewJob
+from ingest.job import JobMode, JobState, JobView, NewJob
 from ingest.settings import Settings
+from ingest.spec import LoadSpec
 from ingest.splitter import Block, Splitter
 from ingest.storage import Storage, chunk_prefix
 
@@ -43,13 +45,20 @@ log = structlog.get_logger("ingest.upload")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UploadOptions:
-    """What the client said about a file. `bytes_total` is None when it did not say how long the file is."""
+    """What the client said about a file. `bytes_total` is None when it did not say how long the file is.
+
+    `parameters` are the values of the dataset's parameters; `parent_id` is the job whose rejects the file corrects.
+    """
 
     dataset: str
     filename: str
     dialect: Dialect
     priority: int
     bytes_total: int | None
+    mode: JobMode = JobMode.BATCHES
+    budget: Budget | None = None
+    parent_id: UUID | None = None
+    parameters: Mapping[str, str] = field(default_factory=dict)
 
 
 class JobRows(Protocol):
@@ -172,6 +181,9 @@ class Upload:
             spec=spec,
             priority=options.priority,
             bytes_total=options.bytes_total,
+            mode=options.mode,
+            budget=options.budget,
+            parent_id=options.parent_id,
             queue=self._target.queue,
         )
         self._creating = True
@@ -193,6 +205,7 @@ class Upload:
             table=dataset.table,
             columns=columns,
             dialect=dialect,
+            header=header.names,
             keyed=dataset.is_keyed(columns),
         )
 

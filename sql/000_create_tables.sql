@@ -29,7 +29,10 @@ CREATE TABLE IF NOT EXISTS ingest.jobs (
     rejected       bigint NOT NULL DEFAULT 0,
     error_code     text,
     error_message  text,
-    parent_id      uuid REFERENCES ingest.jobs ON DELETE SET NULL,
+    parent_id      uuid REFERENCES ingest.jobs ON DELETE SET NULL,                  -- whose rejects this file corrects
+    max_rejects    bigint CHECK (max_rejects >= 0),                                -- the error budget, as a count
+    max_rejects_percent double precision CHECK (max_rejects_percent BETWEEN 0 AND 100),        -- or as a share of the records read
+    in_order       boolean NOT NULL DEFAULT false,                                 -- chunks one after the other
     created_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
     started_at     timestamptz,
     finished_at    timestamptz,

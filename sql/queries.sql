@@ -50,7 +50,9 @@ SELECT $1, $2, * FROM unnest($3::bigint[], $4::bigint[], $5::text[], $6::text[],
                              $10::text[], $11::bytea[], $12::boolean[]);
 
 -- name: create_job
-INSERT INTO ingest.jobs (id, dataset, filename, priority, queue, spec, bytes_total) VALUES ($1, $2, $3, $4, $5, $6, $7);
+INSERT INTO ingest.jobs (id, dataset, filename, priority, queue, spec, bytes_total, mode, parent_id,
+                         max_rejects, max_rejects_percent, in_order)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12);
 
 -- name: add_chunk
 -- Not waited for on disk: nothing counts before complete_upload, whose commit brings these to the disk with it.

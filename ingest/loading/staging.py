@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from ingest.batch import Batch
 from ingest.database import Record, Session, column_list, quoted
 from ingest.dialect import Dialect
-from ingest.job import LoadSpec
 from ingest.loading.fields import fields
 from ingest.loading.reasons import Reason
 from ingest.loading.screening import has_copy_end
 from ingest.reject import Reject
+from ingest.spec import LoadSpec
 from ingest.statements import statement
 
 

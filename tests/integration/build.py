@@ -15,8 +15,9 @@ from ingest.chunk import ChunkCut
 from ingest.database import Database
 from ingest.database.pool import connect
 from ingest.dialect import Dialect
-from ingest.job import Column, LoadSpec, NewJob
+from ingest.job import NewJob
 from ingest.jobs import Jobs
+from ingest.spec import Column, LoadSpec
 from ingest.splitter import Splitter
 
 COMMA = Dialect()

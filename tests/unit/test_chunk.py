@@ -10,7 +10,7 @@ from ingest.batch import BatchResult
 from ingest.chunk import BatchRange, Chunk, ChunkCut
 from ingest.dialect import Dialect
 from ingest.errors import AccountingError
-from ingest.job import Column, LoadSpec
+from ingest.spec import Column, LoadSpec
 
 SPEC = LoadSpec(
     dataset="public.t",

@@ -9,9 +9,9 @@ import pytest
 from ingest.batch import Batch
 from ingest.chunk import BatchRange, Chunk, ChunkCut
 from ingest.dialect import Dialect
-from ingest.job import Column, LoadSpec
 from ingest.loading.screening import has_copy_end, malformed, may_copy, reject_of
 from ingest.reject import MAX_RAW_BYTES, MAX_VALUE_CHARS
+from ingest.spec import Column, LoadSpec
 
 COMMA = Dialect()
 

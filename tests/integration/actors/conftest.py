@@ -13,9 +13,10 @@ from uuid_utils.compat import uuid7
 
 from ingest.chunk import Chunk
 from ingest.database import Database
-from ingest.job import JobView, LoadSpec
+from ingest.job import JobView
 from ingest.jobs import Jobs
 from ingest.settings import Settings
+from ingest.spec import LoadSpec
 from ingest.storage import Storage, chunk_key, open_storage
 from ingest.work import Work, create_work
 from tests.conftest import emptied

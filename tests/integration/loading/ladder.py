@@ -13,10 +13,10 @@ from ingest.batch import Batch, BatchResult
 from ingest.chunk import Chunk
 from ingest.database import Database, Session, column_list, quoted
 from ingest.errors import RowError
-from ingest.job import LoadSpec
 from ingest.loading import load_direct, load_isolated
 from ingest.loading.staging import copy_options
 from ingest.queue import Queue
+from ingest.spec import LoadSpec
 from ingest.splitter import records
 from tests.integration.build import HEADER_BYTES, cut, make_job
 

@@ -7,7 +7,7 @@ import pytest
 from ingest.database import Database
 from ingest.datasets import Dataset, Datasets
 from ingest.errors import FileError, RequestError
-from ingest.job import Column
+from ingest.spec import Column
 from tests.conftest import Psql
 
 PUBLIC = frozenset({"public"})

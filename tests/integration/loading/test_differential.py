@@ -13,7 +13,7 @@ import pytest
 
 from ingest.database import Database
 from ingest.dialect import Dialect
-from ingest.job import Column, LoadSpec
+from ingest.spec import Column, LoadSpec
 from tests.integration.loading.conftest import SCHEMAS
 from tests.integration.loading.ladder import Loaded, judge, load, records_of, rows
 
