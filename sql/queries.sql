@@ -205,3 +205,23 @@ SELECT * FROM ingest.explain_values($1, $2, $3, $4);
 
 -- name: insert_isolated
 SELECT * FROM ingest.insert_isolated($1, $2, $3);
+
+-- name: merge_isolated
+SELECT * FROM ingest.merge_isolated($1, $2, $3);
+
+-- name: target_rules
+-- What the tables $1.$2 (parallel arrays, from 1) demand of the record alone: NOT NULL (no expression) and CHECK.
+-- Whoever holds a record that breaks one need not try to insert it.
+SELECT t.number::integer AS target, a.attname AS name, NULL AS expression, ARRAY[a.attname]::text[] AS columns, NULL AS rule
+  FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS t(schema, name, number)
+  JOIN pg_attribute a ON a.attrelid = to_regclass(format('%I.%I', t.schema, t.name)) AND a.attnum > 0
+                     AND a.attnotnull AND NOT a.attisdropped
+UNION ALL
+SELECT t.number, c.conname, pg_get_expr(c.conbin, c.conrelid), k.columns, pg_get_constraintdef(c.oid)
+  FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS t(schema, name, number)
+  JOIN pg_constraint c ON c.conrelid = to_regclass(format('%I.%I', t.schema, t.name)) AND c.contype = 'c'
+ CROSS JOIN LATERAL (SELECT array_agg(a.attname::text ORDER BY u.place) AS columns
+                       FROM unnest(c.conkey) WITH ORDINALITY AS u(attnum, place)
+                       JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = u.attnum) AS k
+ WHERE k.columns IS NOT NULL
+ ORDER BY 1, 2;

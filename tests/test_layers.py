@@ -22,7 +22,7 @@ LAYERS = {
     2: {"receiving", "upload", "cutter", "jobs", "queue", "loading", "datasets", "storage", "objects", "events"},
     1: {"database", "statements", "logs", "memory"},
     0: {
-        "job", "spec", "budget", "chunk", "batch", "reject", "accounts", "dialect", "header", "splitter", "bits", "settings", "errors",
+        "job", "spec", "budget", "formats", "formula", "chunk", "batch", "reject", "accounts", "dialect", "header", "splitter", "bits", "settings", "errors",
     },
 }  # fmt: skip
 LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names}
