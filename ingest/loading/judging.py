@@ -30,8 +30,11 @@ class TableRule:
 class Judging:
     """The SQL for one plan. `faults` by number from 1; they get their numbers as `query` is written."""
 
-    def __init__(self, plan: Plan, width: int, rules: Sequence[TableRule], server_major: int) -> None:
+    def __init__(
+        self, plan: Plan, width: int, rules: Sequence[TableRule], server_major: int, *, moving_dates: bool
+    ) -> None:
         self._plan = plan
+        self._moving_dates = moving_dates
         self._rules = rules
         self._staging = staging_table(width)[0]
         self._server_major = server_major
@@ -45,10 +48,10 @@ class Judging:
         fenced = f"SELECT *, {early} FROM ({texts}) AS t OFFSET 0"
         plain = [steps.plain for steps in self._steps if steps.field.required]
         early_names = [steps.early for steps in self._steps]
-        values = [f"{steps.value_sql()} AS {steps.value}" for steps in self._steps]
-        valued = f'SELECT "#", {", ".join([*plain, *early_names, *values])} FROM ({fenced}) AS e OFFSET 0'
-        faults = f"array_remove(ARRAY[{', '.join([*early_names, *self._late()])}], NULL)"
-        return f'SELECT "#", {faults} AS "f:", {", ".join(s.value for s in self._steps)} FROM ({valued}) AS v'
+        typed = [f"{steps.value_sql()} AS {steps.value}" for steps in self._steps]
+        valued = f'SELECT "#", {", ".join([*plain, *early_names, *typed])} FROM ({fenced}) AS e OFFSET 0'
+        values = ", ".join(steps.value for steps in self._steps)
+        return f'SELECT "#", {self._found(early_names)} AS "f:", {values} FROM ({valued}) AS v'
 
     def explanation(self) -> str:
         """Return the query that asks PostgreSQL which texts of the records $1 it refuses, and why."""
@@ -68,18 +71,24 @@ class Judging:
         return f'SELECT *, {plain} FROM (SELECT "#", {trimmed} FROM ({staged}) AS s {where} OFFSET 0) AS r OFFSET 0'
 
     def _early(self, steps: Steps) -> str:
-        faults = steps.early_faults(self._server_major)
+        faults = steps.early_faults(self._server_major, moving_dates=self._moving_dates)
         cases = " ".join(f"WHEN {fault.condition} THEN {self._number(fault)}" for fault in faults)
         return f"CASE {cases} END" if cases else "NULL::integer"
 
-    def _late(self) -> Iterator[str]:
+    def _found(self, early: list[str]) -> str:
+        """Return the array of a record's faults; most have none, and for them no array is put together."""
+        late = {self._number(fault): fault.condition for fault in self._late()}
+        clean = " AND ".join([*(f"{name} IS NULL" for name in early), *(f"({c}) IS NOT TRUE" for c in late.values())])
+        numbers = [*early, *(f"CASE WHEN {condition} THEN {number} END" for number, condition in late.items())]
+        return f"CASE WHEN {clean} THEN '{{}}' ELSE array_remove(ARRAY[{', '.join(numbers)}], NULL) END"
+
+    def _late(self) -> Iterator[Fault]:
         sound = " AND ".join(f"{steps.early} IS NULL" for steps in self._steps)
         checks = [
             replace(fault, condition=f"{sound} AND {fault.condition}") for fault in map(check_fault, self._plan.checks)
         ]
         rules = [fault for steps in self._steps for fault in steps.late_faults()]
-        for fault in [*rules, *self._empty(), *self._broken(), *checks]:
-            yield f"CASE WHEN {fault.condition} THEN {self._number(fault)} END"
+        yield from (*rules, *self._empty(), *self._broken(), *checks)
 
     def _empty(self) -> Iterator[Fault]:
         """Yield a fault for each field that some target cannot do without: NULL is no key, and NOT NULL refuses it."""

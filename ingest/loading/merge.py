@@ -41,10 +41,15 @@ class MergeStatement:
 
 
 @lru_cache(maxsize=64)
-def merge_statement(spec: LoadSpec, rules: tuple[TableRule, ...], server_major: int) -> MergeStatement:
-    """Return the statement for a spec with a plan, whose targets have `rules` of their own."""
+def merge_statement(
+    spec: LoadSpec, rules: tuple[TableRule, ...], server_major: int, *, moving_dates: bool
+) -> MergeStatement:
+    """Return the statement for a spec with a plan, whose targets have `rules` of their own.
+
+    `moving_dates`: whether to look for words like `today` in dates.
+    """
     assert spec.plan is not None, "a spec without a plan is loaded directly"
-    judging = Judging(spec.plan, len(spec.columns), rules, server_major)
+    judging = Judging(spec.plan, len(spec.columns), rules, server_major, moving_dates=moving_dates)
     parts = [f"judged AS MATERIALIZED ({judging.query()})", GOOD]
     puts = [_Put(number, target, spec.plan, server_major) for number, target in enumerate(spec.plan.targets, 1)]
     parts += [part for put in puts for part in (put.rows(), put.put())]

@@ -30,6 +30,11 @@ def may_stage(batch: Batch) -> bool:
     return not batch.range.blank_lines and not has_copy_end(batch.data)
 
 
+def has_moving_dates(batch: Batch) -> bool:
+    """Tell whether a word like `today` is anywhere in the batch."""
+    return bool(matches(batch.data, Pattern.MOVING_DATE))
+
+
 def may_copy(batch: Batch) -> bool:
     """Tell whether the batch's bytes can go to a COPY into their table as they are."""
     if batch.range.blank_lines:

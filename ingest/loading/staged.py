@@ -18,11 +18,11 @@ from ingest.errors import AccountingError, RowError
 from ingest.loading.judging import TableRule
 from ingest.loading.merge import MergeStatement, merge_statement
 from ingest.loading.reasons import Reason, code_of
-from ingest.loading.screening import may_stage, records_of, reject_of, screened
+from ingest.loading.screening import has_moving_dates, may_stage, records_of, reject_of, screened
 from ingest.loading.staging import begin, constraint_reason, copy_options, prepare_staging, stage, staging_table
 from ingest.loading.texts import Fault
 from ingest.reject import Reject
-from ingest.spec import Field, LoadSpec
+from ingest.spec import Field
 from ingest.splitter import Records
 from ingest.statements import statement
 
@@ -45,7 +45,7 @@ async def copy_staged(session: Session, batch: Batch) -> BatchResult:
     )
     if copied.rows != batch.range.records:
         raise RowError(f"COPY read {copied.rows} records instead of {batch.range.records}", sqlstate="22P04")
-    merge = await _statement(session, spec)
+    merge = await _statement(session, batch)
     (row,) = await session.fetch(merge.sql, 0, copied.rows - 1)
     return await _result(session, batch, merge, records_of(batch) if row["faults"] else None, [row], [], [])
 
@@ -58,20 +58,21 @@ async def isolate_staged(session: Session, batch: Batch) -> BatchResult:
     if not sound:
         return BatchResult(rejected=len(broken), rejects=tuple(broken))
     await stage(session, batch.chunk.spec, sound)
-    merge = await _statement(session, batch.chunk.spec)
+    merge = await _statement(session, batch)
     rows = await session.fetch(statement("merge_isolated"), merge.sql, 0, sound[-1][0])
     merged = [row for row in rows if row["ordinal"] is None]
     refused = [constraint_reason(row) for row in rows if row["ordinal"] is not None]
     return await _result(session, batch, merge, where, merged, refused, broken)
 
 
-async def _statement(session: Session, spec: LoadSpec) -> MergeStatement:
-    """Return the spec's statement; the targets' own rules are asked for each batch, since they may change."""
+async def _statement(session: Session, batch: Batch) -> MergeStatement:
+    """Return the statement for a batch; the targets' own rules are asked for each time, since they may change."""
+    spec = batch.chunk.spec
     targets = spec.plan.targets if spec.plan else ()
     schemas, tables = [target.schema for target in targets], [target.table for target in targets]
     rows = await session.fetch(statement("target_rules"), schemas, tables)
     rules = [TableRule(**{**row, "columns": tuple(row["columns"])}) for row in rows]
-    return merge_statement(spec, tuple(rules), session.server_major)
+    return merge_statement(spec, tuple(rules), session.server_major, moving_dates=has_moving_dates(batch))
 
 
 @dataclass(frozen=True, slots=True)

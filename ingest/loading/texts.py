@@ -96,15 +96,18 @@ class Steps:
                 text = f"regexp_replace({text}, {literal(pattern)}, {literal(replacement)}, 'g')"
         return text if field.default is None else f"coalesce({text}, {literal(field.default)})"
 
-    def early_faults(self, server_major: int) -> list[Fault]:
-        """Return what may keep the text from becoming a value; only the first that holds is reported."""
+    def early_faults(self, server_major: int, *, moving_dates: bool) -> list[Fault]:
+        """Return what may keep the text from becoming a value; only the first that holds is reported.
+
+        `moving_dates`: whether the batch holds one of the words at all, which is found out faster than by SQL.
+        """
         field, faults = self.field, []
         if field.format:
             pattern = literal(parse_format(field.format, field.type).pattern)
             faults.append(
                 self._fault(f"{self.trimmed} !~ {pattern}", "E_FORMAT", f"is not written like {field.format}")
             )
-        if field.type.startswith(DATE_TYPES):
+        if moving_dates and field.type.startswith(DATE_TYPES):
             moving = "is a moving date: it means another day each time it is read"
             faults.append(self._fault(f"{self.plain} ~* {literal(MOVING)}", "E_DATE_SPECIAL", moving))
         if field.type not in ANY_TEXT:
