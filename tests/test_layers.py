@@ -19,10 +19,11 @@ LAYERS = {
     5: {"service", "localload"},
     4: {"web"},
     3: {"poller", "chunkrun", "reader", "writer", "heartbeat", "janitor", "worker", "work", "leases", "order"},
-    2: {"receiving", "upload", "cutter", "jobs", "queue", "loading", "datasets", "storage", "objects", "events"},
+    2: {"receiving", "upload", "cutter", "jobs", "queue", "loading", "datasets", "storage", "objects", "events", "rejects", "rejectcsv",
+        "retrying"},
     1: {"database", "statements", "logs", "memory"},
     0: {
-        "job", "spec", "budget", "chunk", "batch", "reject", "accounts", "dialect", "header", "splitter", "bits", "settings", "errors",
+        "job", "spec", "budget", "formula", "chunk", "batch", "reject", "accounts", "dialect", "header", "splitter", "bits", "settings", "errors",
     },
 }  # fmt: skip
 LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names}

@@ -18,6 +18,7 @@ from hypercorn.typing import (
 from ingest.settings import Settings
 from ingest.web.api import Datasets, Jobs, create_api
 from ingest.web.health import HealthSource
+from ingest.web.rejects import Rejects, Retrying
 from ingest.web.uploads import Receiving, Uploads, is_upload
 
 SECURITY_HEADERS = (
@@ -36,6 +37,8 @@ def create_app(
     settings: Settings,
     receiving: Receiving,
     jobs: Jobs,
+    rejects: Rejects,
+    retrying: Retrying,
     datasets: Datasets,
     health: HealthSource,
     draining: trio.Event,
@@ -51,7 +54,15 @@ def create_app(
         max_upload_bytes=settings.max_upload_bytes,
         upload_idle_s=settings.upload_idle_s,
     )
-    api = create_api(jobs=jobs, datasets=datasets, health=health, draining=draining, health_only=health_only)
+    api = create_api(
+        jobs=jobs,
+        rejects=rejects,
+        retrying=retrying,
+        datasets=datasets,
+        health=health,
+        draining=draining,
+        health_only=health_only,
+    )
 
     async def app(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         if scope["type"] == "http":
