@@ -24,6 +24,8 @@ class JobState(StrEnum):
     CANCELLED = "cancelled"  # stopped by request
 
 
+DEFAULT_PRIORITY = 5  # of 0 to 9; 9 runs first
+
 # Rejected records of a job that are kept for people to look at; the others are only counted.
 MAX_STORED_REJECTS = 100_000
 

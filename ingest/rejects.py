@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -111,11 +110,6 @@ class RejectsFile:
         self._line = rows[-1]["line"] if rows else self._line or 0
         self._ended = len(rows) < PIECE_RECORDS
         return head + b"".join(map(self._lines.record, rows))
-
-    async def write_to(self, write: Callable[[bytes], object]) -> None:
-        """Hand the whole file to `write`, piece by piece."""
-        async for piece in self:
-            write(piece)
 
 
 def _reject_from(row: Record) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from uuid import UUID
 from ingest.budget import Budget
 from ingest.dialect import Dialect
 from ingest.errors import RequestError
-from ingest.job import JobMode, JobState
+from ingest.job import DEFAULT_PRIORITY, JobMode, JobState
 from ingest.receiving import UploadOptions
 
 MAX_PARAMETERS = 50
@@ -18,7 +18,6 @@ MAX_FILENAME_CHARS = 255
 MAX_PAGE = 1_000_000  # keeps the OFFSET of a page far inside bigint
 MAX_LIMIT = 500
 DEFAULT_LIMIT = 10
-DEFAULT_PRIORITY = 5
 
 UPLOAD_OPTIONS = ("dataset", "delimiter", "load", "max_rejects", "mode", "null", "parent", "priority", "quote")
 # In the contract, but not in this version: named as such, so that nobody looks for a typing error.
