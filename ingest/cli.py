@@ -26,7 +26,7 @@ from ingest.database import migrate, open_database
 from ingest.database.embedded import bin_path, embedded_postgres
 from ingest.datasets import Dataset, Datasets
 from ingest.dialect import Dialect
-from ingest.errors import IngestError, SettingsError, StorageError
+from ingest.errors import IngestError, SettingsError, StorageError, leaves
 from ingest.job import DEFAULT_PRIORITY, JobMode
 from ingest.receiving import UploadOptions
 from ingest.settings import Settings
@@ -53,7 +53,7 @@ def _one_line_errors() -> Iterator[None]:
     try:
         yield
     except* IngestError as group:
-        errors = list(_leaves(group))
+        errors = list(leaves(group))
         for text in dict.fromkeys(error.detail for error in errors):
             print(f"ingest: {text}", file=sys.stderr)
         sys.exit(max(map(_exit_code, errors)))
@@ -63,14 +63,6 @@ def _exit_code(error: IngestError) -> int:
     if isinstance(error, localload.Interrupted):
         return 128 + error.number  # as a shell says it
     return USAGE if isinstance(error, SettingsError) or error.code == "E_OPTION" else FAILED
-
-
-def _leaves(group: BaseExceptionGroup[Any]) -> Iterator[IngestError]:
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            yield from _leaves(error)
-        else:
-            yield error
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

@@ -15,6 +15,7 @@ from hypercorn.typing import (
     Scope,
 )
 
+from ingest.errors import IngestError, leaves
 from ingest.settings import Settings
 from ingest.web.api import Datasets, Jobs, create_api
 from ingest.web.health import HealthSource
@@ -96,6 +97,10 @@ async def _serve(handler: Handler, scope: HTTPScope, receive: ASGIReceiveCallabl
     exchange, begun = Exchange(send), trio.current_time()
     try:
         await handler(scope, receive, exchange.send)
+    except* IngestError as group:
+        # A streamed answer that has begun cannot become a problem any more. It breaks off, which the client notices.
+        codes = sorted({error.code for error in leaves(group)})
+        log.warning("answer_broke_off", path=scope["path"], codes=codes, bytes=exchange.sent_bytes)
     finally:
         # Probes ask every few seconds for ever; query values may be personal and are left out.
         line = log.debug if scope["path"].startswith("/health") else log.info
