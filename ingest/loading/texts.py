@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from ingest.database import quoted
 from ingest.formats import parse_format
-from ingest.formula import UNGUARD
+from ingest.formula import UNGUARDED_SQL
 from ingest.loading.staging import literal
 from ingest.spec import Check, Field, Rule, RuleKind
 
@@ -77,7 +77,7 @@ class Steps:
             return "NULL::text" if field.constant is None else literal(field.constant)
         text = f"c{field.position + 1}"
         if unguard:
-            text = UNGUARD.format(text)
+            text = UNGUARDED_SQL.format(text=text)
         if field.trim:
             text = f"nullif(btrim({text}, {literal(BLANKS)}), '')"
         if field.nulls:

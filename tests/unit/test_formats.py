@@ -7,7 +7,6 @@ import re
 import pytest
 
 from ingest.formats import parse_format
-from ingest.formula import guard
 
 
 def undone(example: str, type_name: str, text: str) -> str | None:
@@ -59,15 +58,3 @@ def test_what_is_no_format_is_refused_in_words(example: str, type_name: str) -> 
     """The sentence says what a format looks like, or where one may stand."""
     with pytest.raises(ValueError, match=r"like|for dates and numbers"):
         parse_format(example, type_name)
-
-
-@pytest.mark.parametrize("text", ["=1+1", "@SUM(A1)", "+cmd|' /C calc'!A0", "-2+3", "\tx", "\r=1"])
-def test_a_formula_is_guarded(text: str) -> None:
-    """A spreadsheet shows it."""
-    assert guard(text) == "'" + text
-
-
-@pytest.mark.parametrize("text", ["-5", "+3.50", "-1,200.5", "1e-5", "-1e9", "a=b", "'=1", ""])
-def test_numbers_and_texts_are_left_alone(text: str) -> None:
-    """Only what would be calculated is changed."""
-    assert guard(text) == text
