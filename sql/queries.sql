@@ -2,7 +2,8 @@
 
 -- name: claim_chunks
 -- Claim up to $3 chunks of queue $2 for worker $1, with the spec of their jobs.
-SELECT c.*, j.spec, num_nonnulls(j.max_rejects, j.max_rejects_percent) > 0 AS has_budget
+SELECT c.*, j.spec, j.mode, j.parent_id, j.max_stored_rejects,
+       num_nonnulls(j.max_rejects, j.max_rejects_percent) > 0 AS has_budget
   FROM ingest.claim_chunks($1, $2, $3) c JOIN ingest.jobs j ON j.id = c.job_id;
 
 -- name: committed_starts
@@ -20,6 +21,24 @@ SELECT ingest.commit_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11);
 
 -- name: finish_chunk
 SELECT ingest.finish_chunk($1, $2);
+
+-- name: begin_whole
+SELECT c.*, j.spec, j.mode, j.parent_id, j.max_stored_rejects, false AS has_budget
+  FROM ingest.begin_whole($1, $2) c JOIN ingest.jobs j ON j.id = c.job_id ORDER BY c.ordinal;
+
+-- name: note_progress
+UPDATE ingest.jobs SET bytes_tried = $2, updated_at = clock_timestamp() WHERE id = $1 AND state = 'processing';
+
+-- name: over_budget
+-- What to say about job $1 when, of $2 records, $3 were rejected; NULL while that is within its budget.
+SELECT CASE WHEN ingest.is_over_budget(j, $2, $3, $4) THEN ingest.budget_message(j, $2, $3, 0) END
+  FROM ingest.jobs j WHERE id = $1;
+
+-- name: finish_whole
+SELECT ingest.finish_whole($1, $2, $3, $4, $5, $6, $7, $8);
+
+-- name: pass_fence
+SELECT true FROM ingest.chunks WHERE id = $1 AND epoch = $2 AND state = 'processing' FOR SHARE;
 
 -- name: release_chunk
 SELECT ingest.release_chunk($1, $2, $3);
