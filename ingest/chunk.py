@@ -66,6 +66,7 @@ class Chunk:
     spec: LoadSpec
     cut: ChunkCut
     has_budget: bool = False  # its job may end because of too many rejects
+    parent_id: UUID | None = None  # the job whose rejects its file corrects
 
     def ranges(self) -> Iterator[BatchRange]:
         """Yield the chunk's batches in file order."""

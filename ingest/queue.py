@@ -130,6 +130,15 @@ async def commit_batch(session: Session, batch: Batch, result: BatchResult) -> N
         raise AlreadyCommitted("the batch is in the ledger already")
 
 
+async def resolve_rejects(session: Session, batch: Batch, lines: Sequence[int]) -> None:
+    """Mark rejects of the parent's as corrected, in the transaction of the batch that has loaded the records.
+
+    `lines` are those that the records had in the parent's file. Does nothing for a file that corrects no other.
+    """
+    if batch.chunk.parent_id is not None and lines:
+        await session.execute(statement("resolve_rejects"), batch.chunk.parent_id, batch.chunk.job_id, list(lines))
+
+
 def _lost(chunk: Chunk) -> LeaseLost:
     return LeaseLost("another worker has the chunk now", chunk=chunk.cut.ordinal, epoch=chunk.epoch)
 
@@ -155,4 +164,5 @@ def _chunk_from(row: Record) -> Chunk:
         spec=LoadSpec.from_json(row["spec"]),
         cut=cut,
         has_budget=row["has_budget"],
+        parent_id=row["parent_id"],
     )

@@ -2,7 +2,7 @@
 
 -- name: claim_chunks
 -- Claim up to $3 chunks of queue $2 for worker $1, with the spec of their jobs.
-SELECT c.*, j.spec, num_nonnulls(j.max_rejects, j.max_rejects_percent) > 0 AS has_budget
+SELECT c.*, j.spec, j.parent_id, num_nonnulls(j.max_rejects, j.max_rejects_percent) > 0 AS has_budget
   FROM ingest.claim_chunks($1, $2, $3) c JOIN ingest.jobs j ON j.id = c.job_id;
 
 -- name: committed_starts
