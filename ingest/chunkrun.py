@@ -81,10 +81,12 @@ async def _load(chunk: Chunk, work: Work, account: Account, outcome: Outcome) ->
     order = Order(keyed=chunk.spec.keyed)
     async with trio.open_nursery() as nursery:
         send, receive = trio.open_memory_channel[Batch](1)
+        # Ours stays open beside the clones: when the last writer fails, the reader is cancelled and not told that
+        # nobody reads any more, an error that would hide the writer's and belong to nobody.
         with receive:
             for _ in range(work.settings.writer_count):
                 nursery.start_soon(writer.run, receive.clone(), work, account, order)
-        complete = await reader.run(chunk, work, send, account, order)
+            complete = await reader.run(chunk, work, send, account, order)
     outcome.complete = complete
 
 

@@ -164,6 +164,15 @@ async def pass_fence(session: Session, chunk: Chunk) -> None:
         raise _lost(chunk)
 
 
+async def resolve_rejects(session: Session, batch: Batch, lines: Sequence[int]) -> None:
+    """Mark rejects of the parent's as corrected, in the transaction of the batch that has loaded the records.
+
+    `lines` are those that the records had in the parent's file. Does nothing for a file that corrects no other.
+    """
+    if batch.chunk.parent_id is not None and lines:
+        await session.execute(statement("resolve_rejects"), batch.chunk.parent_id, batch.chunk.job_id, list(lines))
+
+
 def _lost(chunk: Chunk) -> LeaseLost:
     return LeaseLost("another worker has the chunk now", chunk=chunk.cut.ordinal, epoch=chunk.epoch)
 

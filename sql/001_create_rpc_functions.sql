@@ -27,7 +27,7 @@ LANGUAGE sql STABLE AS $$
              UNION ALL
             SELECT g.records, g.inserted, g.updated, g.unchanged, g.skipped, g.rejected
               FROM ingest.chunks c JOIN ingest.ledger g ON g.chunk_id = c.id
-             WHERE c.job_id = p_job AND c.state <> 'completed') AS t
+             WHERE c.job_id = p_job AND c.state <> 'completed' AND c.epoch > 0) AS t
 $$;
 
 -- Whether a job is over its error budget. A share is looked at from p_sample records on: of the first few it says nothing.

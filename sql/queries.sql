@@ -64,17 +64,15 @@ SELECT id, pid, started_at FROM ingest.workers WHERE host = $1 AND id <> $2;
 DELETE FROM ingest.workers w WHERE (heartbeat_at < clock_timestamp() - $1::interval OR id = ANY ($2))
    AND NOT EXISTS (SELECT FROM ingest.leases l WHERE l.worker_id = w.id);
 
+-- name: room_for_rejects
+-- How many rejected records job $1 may still store. Batches that are committed at the same moment do not see each other:
+-- a job may so store the rejects of a few batches more.
+SELECT greatest(max_stored_rejects - (ingest.count_committed(id)).rejected, 0) FROM ingest.jobs WHERE id = $1;
+
 -- name: insert_rejects
--- The rejects of a batch, up to the number of records that the job may still store. Batches that are committed at the
--- same moment do not see each other: a job may then store a few batches more.
 INSERT INTO ingest.rejects (job_id, chunk_id, line, byte_offset, column_name, value, code, sqlstate, message, raw, raw_bytes, truncated)
-SELECT $1, $2, line, byte_offset, column_name, value, code, sqlstate, message, raw, raw_bytes, truncated
-  FROM (SELECT *, dense_rank() OVER (ORDER BY byte_offset) AS record
-          FROM unnest($3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
-                      $10::text[], $11::bytea[], $12::boolean[]) WITH ORDINALITY
-               AS r(line, byte_offset, column_name, value, code, sqlstate, message, raw, raw_bytes, truncated, place)) AS r
- WHERE record <= (SELECT j.max_stored_rejects - (ingest.count_committed(j.id)).rejected FROM ingest.jobs j WHERE j.id = $1)
- ORDER BY place;
+SELECT $1, $2, * FROM unnest($3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
+                             $10::text[], $11::bytea[], $12::boolean[]);
 
 -- name: resolve_rejects
 -- Mark the rejects of job $1 on lines $3 as corrected by job $2; in the transaction that loads the corrected records.

@@ -21,6 +21,7 @@ from ingest.loading.reasons import Reason, code_of
 from ingest.loading.screening import has_moving_dates, may_stage, records_of, reject_of, screened
 from ingest.loading.staging import constraint_reason, copy_options, prepare_staging, stage, staging_table
 from ingest.loading.texts import Fault
+from ingest.queue import resolve_rejects
 from ingest.reject import Reject
 from ingest.spec import Field
 from ingest.splitter import Records
@@ -111,8 +112,8 @@ async def _result(
 
 async def _resolve(session: Session, batch: Batch, lost: Sequence[int]) -> None:
     """Mark the rejects of the parent job that this batch corrects: each record says which, but for the `lost` ones."""
-    spec, parent = batch.chunk.spec, batch.chunk.parent_id
-    if parent is None or spec.plan is None or spec.plan.parent_line is None:
+    spec = batch.chunk.spec
+    if batch.chunk.parent_id is None or spec.plan is None or spec.plan.parent_line is None:
         return
     column = f"c{spec.plan.parent_line + 1}"
     lines = await session.value(
@@ -120,7 +121,7 @@ async def _resolve(session: Session, batch: Batch, lost: Sequence[int]) -> None:
         f"WHERE {column} ~ '^[0-9]{{1,18}}$' AND ordinal <> ALL ($1::integer[])",
         list(lost),
     )
-    await session.execute(statement("resolve_rejects"), parent, batch.chunk.job_id, lines or [])
+    await resolve_rejects(session, batch, lines or [])
 
 
 async def _explained(

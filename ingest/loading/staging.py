@@ -178,7 +178,9 @@ def constraint_reason(row: Record) -> Reason:
 
 
 async def write_rejects(session: Session, batch: Batch, rejects: Sequence[Reject]) -> None:
-    """Write a batch's rejects, in the batch's transaction."""
+    """Write a batch's rejects, in the batch's transaction, as far as the job may store more of them."""
+    if rejects:
+        rejects = _first_records(rejects, await session.value(statement("room_for_rejects"), batch.chunk.job_id))
     if not rejects:
         return
     texts = [_as_text(reject.raw) for reject in rejects]
@@ -197,6 +199,14 @@ async def write_rejects(session: Session, batch: Batch, rejects: Sequence[Reject
         [reject.raw if text is None else None for reject, text in zip(rejects, texts, strict=True)],
         [reject.truncated for reject in rejects],
     )
+
+
+def _first_records(rejects: Sequence[Reject], count: int) -> Sequence[Reject]:
+    """Return all the reasons of the first `count` records."""
+    if len(rejects) <= count:
+        return rejects
+    kept = set(sorted({reject.byte_offset for reject in rejects})[:count])
+    return [reject for reject in rejects if reject.byte_offset in kept]
 
 
 def _as_text(raw: bytes) -> str | None:
