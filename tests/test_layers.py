@@ -22,6 +22,7 @@ LAYERS = {
     2: {"receiving", "upload", "cutter", "jobs", "queue", "loading", "datasets", "storage", "objects", "events"},
     1: {"database", "statements", "logs", "memory"},
     0: {
+        "definition", "definitioncheck", "definitiontext", "tomlline", "names", "formats",
         "job", "spec", "budget", "chunk", "batch", "reject", "accounts", "dialect", "header", "splitter", "bits", "settings", "errors",
     },
 }  # fmt: skip
