@@ -1,16 +1,14 @@
 """The `ingest` command: arguments and environment become Settings, then the service or one task runs.
 
-The only module that reads the environment. What goes wrong on purpose is one line on standard error; exit codes are
+What goes wrong on purpose is one line on standard error; exit codes are
 0 done, 1 failed, 2 wrong usage or settings, 3 loaded but with rejects.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -18,15 +16,14 @@ from typing import Any
 
 import click
 import trio
-from dotenv import dotenv_values
 
 from ingest import __version__, localload, logs, memory
-from ingest.database import migrate, open_database
-from ingest.database.embedded import bin_path, embedded_postgres
-from ingest.datasets import Dataset, Datasets
+from ingest.database import migrate
+from ingest.database.embedded import bin_path
+from ingest.datasetcommands import datasets_group
 from ingest.dialect import Dialect
+from ingest.environment import database_dsn, read_settings
 from ingest.errors import IngestError, SettingsError
-from ingest.settings import Settings
 
 FAILED, USAGE, WITH_REJECTS = 1, 2, 3
 
@@ -79,21 +76,6 @@ def commands() -> None:
     """
 
 
-def _settings(**flags: object) -> Settings:
-    environment = {name: value for name, value in dotenv_values(".env").items() if value is not None} | dict(os.environ)
-    return Settings.from_environment(environment, **flags)
-
-
-@contextmanager
-def _dsn(settings: Settings) -> Iterator[str]:
-    """The database to use: the one that is set, or the embedded one, which runs as long as it is used."""
-    if settings.database_url is not None:
-        yield settings.database_url
-        return
-    with embedded_postgres(settings.data_dir) as dsn:
-        yield dsn
-
-
 def _listening(command: Callable[..., None]) -> Callable[..., None]:
     host = click.option("--host", help="Address to listen on (HOST, 127.0.0.1).")
     port = click.option("--port", type=int, help="Port to listen on, 0 for any free one (PORT, 8000).")
@@ -101,12 +83,12 @@ def _listening(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _serve(host: str | None, port: int | None, *, api: bool, worker: bool) -> None:
-    settings = _settings(host=host, port=port)
+    settings = read_settings(host=host, port=port)
     logs.configure(settings.log_level, settings.log_format)
     # Half of what there is to import is for HTTP, and only those who serve should wait for it.
     from ingest import service
 
-    with _dsn(settings) as dsn:
+    with database_dsn(settings) as dsn:
         trio.run(service.serve, settings, dsn, service.Roles(api=api, worker=worker), partial(print, flush=True))
 
 
@@ -135,9 +117,9 @@ def worker(host: str | None, port: int | None) -> None:
 @click.option("--dry-run", is_flag=True, help="Print what would be applied and change nothing.")
 def migrate_command(dry_run: bool) -> None:
     """Bring the schema `ingest` of the database up to date."""
-    settings = _settings()
+    settings = read_settings()
     logs.configure(settings.log_level, settings.log_format)
-    with _dsn(settings) as dsn:
+    with database_dsn(settings) as dsn:
         names = trio.run(partial(migrate, dsn, dry_run=dry_run))
     for name in names:
         click.echo(f"{'would apply' if dry_run else 'applied'} {name}")
@@ -149,9 +131,9 @@ def migrate_command(dry_run: bool) -> None:
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[PSQL ARGUMENTS...]")
 def psql_command(arguments: tuple[str, ...]) -> None:
     """Open psql on the service's database; the embedded one needs no password and no installation."""
-    settings = _settings()
+    settings = read_settings()
     logs.configure("WARNING", settings.log_format)
-    with _dsn(settings) as dsn:
+    with database_dsn(settings) as dsn:
         sys.exit(subprocess.run([bin_path() / "psql", dsn, *arguments]).returncode)
 
 
@@ -170,55 +152,14 @@ def load(
 
     A load that was killed goes on where it was when the same command is given again: nothing is loaded twice.
     """
-    settings = _settings()
+    settings = read_settings()
     logs.configure("WARNING" if settings.log_level == "INFO" else settings.log_level, settings.log_format)
     dialect = Dialect(delimiter="\t" if delimiter in ("tab", "\\t") else delimiter, quote=quote, null=null)
     paths = [None if name == "-" else Path(name) for name in files]
-    with _dsn(settings) as dsn:
+    with database_dsn(settings) as dsn:
         views = trio.run(partial(localload.load_files, settings, dsn, paths, dataset, dialect, quiet=quiet or as_json))
     localload.show(views, as_json=as_json)
     sys.exit(localload.exit_code(views))
 
 
-@commands.group("datasets")
-def datasets_group() -> None:
-    """List and show the datasets that rows can be loaded into."""
-
-
-@datasets_group.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
-def datasets_list(as_json: bool) -> None:
-    """List the datasets."""
-    found = _ask(lambda datasets: datasets.all())
-    if as_json:
-        click.echo(json.dumps([dataset.to_json() for dataset in found], indent=2))
-        return
-    for dataset in found:
-        click.echo(f"{dataset.name:<30} {dataset.schema}.{dataset.table}, {len(dataset.columns)} columns")
-
-
-@datasets_group.command("show")
-@click.argument("name")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
-def datasets_show(name: str, as_json: bool) -> None:
-    """Show the columns of a dataset."""
-    dataset: Dataset = _ask(lambda datasets: datasets.find(name))
-    if as_json:
-        click.echo(json.dumps(dataset.to_json(), indent=2))
-        return
-    click.echo(f"{dataset.name} -> {dataset.schema}.{dataset.table}")
-    for column in dataset.columns:
-        notes = [word for word, holds in (("required", column.required), ("key", column.is_key)) if holds]
-        click.echo(f"  {column.name:<30} {column.type:<30} {', '.join(notes)}")
-
-
-def _ask(question: Callable[[Datasets], Awaitable[Any]]) -> Any:
-    settings = _settings()
-    logs.configure("WARNING", settings.log_format)
-
-    async def ask(dsn: str) -> Any:
-        async with open_database(dsn, pool_size=2, name="ingest datasets") as database:
-            return await question(Datasets(database, settings.allowed_schemas))
-
-    with _dsn(settings) as dsn:
-        return trio.run(ask, dsn)
+commands.add_command(datasets_group)

@@ -27,6 +27,7 @@ from rich.table import Table
 
 from ingest import worker
 from ingest.database import Database, migrate_database, open_database
+from ingest.datasetfiles import known_definitions
 from ingest.datasets import Datasets
 from ingest.dialect import Dialect
 from ingest.errors import IngestError, StorageError, UnavailableError
@@ -123,7 +124,8 @@ class Loader:
         self._dataset = dataset
         self._dialect = dialect
         self._jobs = Jobs(database)
-        self._receiving = Receiving(settings, storage, self._jobs, Datasets(database, settings.allowed_schemas))
+        datasets = Datasets(database, settings.allowed_schemas, known_definitions(settings.datasets_dir))
+        self._receiving = Receiving(settings, storage, self._jobs, datasets)
 
     async def load(self, path: Path | None, progress: Progress) -> JobView:
         """Load one file and return its job when it has ended."""

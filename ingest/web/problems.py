@@ -35,6 +35,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "E_DATASET_FORBIDDEN": Kind(403, "Tables of this schema are not datasets here"),
         "E_NOT_FOUND": Kind(404, "There is nothing here"),
         "E_DATASET_UNKNOWN": Kind(404, "There is no such dataset"),
+        "E_DATASET_TABLE": Kind(409, "The tables of the dataset cannot take its rows"),
         "E_METHOD": Kind(405, "The method is not allowed here"),
         "E_UPLOAD_GONE": Kind(409, "The upload is no longer wanted"),
         "E_TIMEOUT": Kind(408, "The client sent nothing for too long"),

@@ -12,10 +12,10 @@ from uuid import UUID, uuid4
 
 import trio
 
-from ingest.datasets import Dataset
 from ingest.errors import FileError, IngestError, RequestError
 from ingest.job import JobState, JobView
 from ingest.receiving import UploadOptions
+from ingest.tables import TableDataset
 from ingest.web.health import (
     BatchesInFlight,
     QueueStatistics,
@@ -152,15 +152,15 @@ class FakeJobs:
 class FakeDatasets:
     """Knows one dataset."""
 
-    dataset = Dataset(name="public.t", schema="public", table="t", columns=())
+    dataset = TableDataset(name="public.t", schema="public", table="t", columns=())
 
-    async def find(self, name: str) -> Dataset:
+    async def find(self, name: str) -> TableDataset:
         """Return the dataset."""
         if name != self.dataset.name:
             raise RequestError(f"there is no dataset {name!r}", code="E_DATASET_UNKNOWN")
         return self.dataset
 
-    async def all(self) -> list[Dataset]:
+    async def all(self) -> list[TableDataset]:
         """Return every dataset."""
         return [self.dataset]
 
