@@ -12,12 +12,20 @@ from ingest.tomlline import Path
 
 Mistake = tuple[Path, str]
 
-LENGTH_RULES = ("min_length", "max_length", "pattern", "email")
+# Names that requests give other meanings to, now or later.
+REQUEST_OPTIONS = frozenset(
+    {
+        "dataset", "delimiter", "encoding", "escape", "header", "load", "max_rejects", "mode", "null", "on_ragged",
+        "parent", "priority", "quote",
+    }
+)  # fmt: skip
 
 
 def mistakes(definition: Definition) -> list[Mistake]:
     """Return every mistake that the parts by themselves do not show: the path of the key, and what is wrong."""
     found = [*_columns(definition), *_names(definition), *_platforms(definition), *_targets(definition)]
+    for name in definition.parameters.keys() & REQUEST_OPTIONS:
+        found.append((("parameters", name), "requests have an option of this name already"))
     for index, check in enumerate(definition.checks):
         if check.name in [other.name for other in definition.checks[:index]]:
             found.append((("checks", index, "name"), f"there are two checks {check.name!r}"))

@@ -100,6 +100,7 @@ class FakeReceiving:
         """Open an upload."""
         if options.dataset == "nowhere":
             raise RequestError("there is no dataset 'nowhere'", code="E_DATASET_UNKNOWN")
+        FakeDatasets.dataset.check_parameters(options.parameters)
         upload = FakeUpload(options, self.on_feed)
         self.uploads.append(upload)
         try:

@@ -134,6 +134,7 @@ def test_a_definition_survives_being_stored(text: str) -> None:
         ("columns.amount = ", "columns.price = ", "32: platforms.amazon.columns.price: there is no column 'price' that comes from the file"),
         ("formats.amount = ", "formats.paid = ", "33: platforms.amazon.formats.paid: a format is for dates and numbers, not for boolean"),
         ("formats.amount = ", "formats.price = ", "33: platforms.amazon.formats.price: there is no column 'price'"),
+        ("[parameters.shop]", "[parameters.mode]", "7: parameters.mode: requests have an option of this name already"),
         ("[[checks]]", '[[checks]]\nname = "small"\nexpression = "true"\n[[checks]]', "39: checks.2.name: there are two checks 'small'"),
     ],
 )  # fmt: skip
