@@ -159,7 +159,7 @@ CREATE TABLE IF NOT EXISTS ingest.workers (
 CREATE TABLE IF NOT EXISTS ingest.datasets (
     name       text NOT NULL,
     version    integer NOT NULL CHECK (version >= 1),
-    definition jsonb NOT NULL,
+    definition json NOT NULL,                                -- not jsonb, which forgets the order of columns
     sha256     bytea NOT NULL CHECK (length(sha256) = 32),   -- of what the definition says
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (name, version)

@@ -323,7 +323,7 @@ BEGIN
 END $$;
 
 -- Store a definition as the next version, unless the latest one says the same; returns the version that holds.
-CREATE OR REPLACE FUNCTION ingest.save_definition(p_name text, p_definition jsonb, p_sha256 bytea) RETURNS integer
+CREATE OR REPLACE FUNCTION ingest.save_definition(p_name text, p_definition json, p_sha256 bytea) RETURNS integer
 LANGUAGE plpgsql AS $$
 DECLARE
     latest ingest.datasets;
