@@ -65,6 +65,7 @@ class Chunk:
     attempt: int
     spec: LoadSpec
     cut: ChunkCut
+    has_budget: bool = False  # its job may end because of too many rejects
 
     def ranges(self) -> Iterator[BatchRange]:
         """Yield the chunk's batches in file order."""

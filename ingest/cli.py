@@ -1,29 +1,31 @@
 """The `ingest` command: arguments and environment become Settings, then the service or one task runs.
 
-What goes wrong on purpose is one line on standard error; exit codes are
-0 done, 1 failed, 2 wrong usage or settings, 3 loaded but with rejects.
+What goes wrong on purpose is one line on standard error; exit codes are 0 done, 1 failed, 2 wrong usage or settings,
+3 loaded but with rejects.
 """
 
 from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import click
 import trio
 
 from ingest import __version__, localload, logs, memory
+from ingest.budget import Budget
 from ingest.database import migrate
 from ingest.database.embedded import bin_path
 from ingest.datasetcommands import datasets_group
 from ingest.dialect import Dialect
 from ingest.environment import database_dsn, read_settings
-from ingest.errors import IngestError, SettingsError
+from ingest.errors import IngestError, SettingsError, StorageError, leaves
+from ingest.job import DEFAULT_PRIORITY, JobMode
+from ingest.receiving import UploadOptions
 
 FAILED, USAGE, WITH_REJECTS = 1, 2, 3
 
@@ -47,7 +49,7 @@ def _one_line_errors() -> Iterator[None]:
     try:
         yield
     except* IngestError as group:
-        errors = list(_leaves(group))
+        errors = list(leaves(group))
         for text in dict.fromkeys(error.detail for error in errors):
             print(f"ingest: {text}", file=sys.stderr)
         sys.exit(max(map(_exit_code, errors)))
@@ -57,14 +59,6 @@ def _exit_code(error: IngestError) -> int:
     if isinstance(error, localload.Interrupted):
         return 128 + error.number  # as a shell says it
     return USAGE if isinstance(error, SettingsError) or error.code == "E_OPTION" else FAILED
-
-
-def _leaves(group: BaseExceptionGroup[Any]) -> Iterator[IngestError]:
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            yield from _leaves(error)
-        else:
-            yield error
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -140,13 +134,41 @@ def psql_command(arguments: tuple[str, ...]) -> None:
 @commands.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.option("--dataset", required=True, help="Where the rows go: a dataset's name or schema.table.")
+@click.option(
+    "--parameter", "parameters", multiple=True, metavar="NAME=VALUE", help="A value that the dataset asks for."
+)
 @click.option("--delimiter", default=",", show_default=True, help="One character, or `tab`.")
 @click.option("--quote", default='"', show_default=True, help="One character.")
 @click.option("--null", default="", help="The unquoted text that means NULL (default: nothing).")
+@click.option(
+    "--mode",
+    type=click.Choice(list(JobMode)),
+    default=JobMode.BATCHES,
+    show_default=True,
+    help="What of a file is seen in the table: each batch at once, the whole or nothing, never anything.",
+)
+@click.option("--max-rejects", help="Stop a file with more rejected records than this: a count, or a share like 5%.")
+@click.option(
+    "--rejects",
+    "rejects_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="OUT.csv",
+    help="Write the rejected records to this file, to be corrected; for one FILE only.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the jobs as JSON, for scripts.")
 @click.option("--quiet", is_flag=True, help="Show no progress bar.")
 def load(
-    files: tuple[str, ...], dataset: str, delimiter: str, quote: str, null: str, as_json: bool, quiet: bool
+    files: tuple[str, ...],
+    dataset: str,
+    parameters: tuple[str, ...],
+    delimiter: str,
+    quote: str,
+    null: str,
+    mode: JobMode,
+    max_rejects: str | None,
+    rejects_path: Path | None,
+    as_json: bool,
+    quiet: bool,
 ) -> None:
     """Load local files (- for standard input) straight into the database, without a server.
 
@@ -154,12 +176,53 @@ def load(
     """
     settings = read_settings()
     logs.configure("WARNING" if settings.log_level == "INFO" else settings.log_level, settings.log_format)
-    dialect = Dialect(delimiter="\t" if delimiter in ("tab", "\\t") else delimiter, quote=quote, null=null)
+    _check_output(rejects_path, files)
+    options = UploadOptions(
+        dataset=dataset,
+        filename="",
+        dialect=Dialect(delimiter="\t" if delimiter in ("tab", "\\t") else delimiter, quote=quote, null=null),
+        priority=DEFAULT_PRIORITY,
+        bytes_total=None,
+        mode=JobMode(mode),
+        budget=None if max_rejects is None else Budget.parse(max_rejects),
+        parameters=_parameters(parameters),
+    )
     paths = [None if name == "-" else Path(name) for name in files]
-    with database_dsn(settings) as dsn:
-        views = trio.run(partial(localload.load_files, settings, dsn, paths, dataset, dialect, quiet=quiet or as_json))
+    with database_dsn(settings) as dsn, _writing(rejects_path) as write:
+        load = partial(localload.load_files, quiet=quiet or as_json, write_rejects=write)
+        views = trio.run(load, settings, dsn, paths, options)
     localload.show(views, as_json=as_json)
     sys.exit(localload.exit_code(views))
+
+
+def _parameters(pairs: Sequence[str]) -> dict[str, str]:
+    wrong = [pair for pair in pairs if not pair.partition("=")[1]]
+    if wrong:
+        raise click.UsageError(f"--parameter must be NAME=VALUE, not {wrong[0][:50]!r}")
+    return {name: value for name, _, value in (pair.partition("=") for pair in pairs)}
+
+
+def _check_output(path: Path | None, files: Sequence[str]) -> None:
+    if path is None:
+        return
+    if len(files) > 1:
+        raise click.UsageError("--rejects takes the rejects of one FILE: files may have different columns")
+    if path.exists() and Path(files[0]).exists() and path.samefile(files[0]):
+        raise click.UsageError("--rejects names the FILE itself, which would be overwritten")
+
+
+@contextmanager
+def _writing(path: Path | None) -> Iterator[Callable[[bytes], object] | None]:
+    """Open the file for the rejects; there is one afterwards also when there are none, so that no old one misleads."""
+    if path is None:
+        yield None
+        return
+    try:
+        file = path.open("wb")
+    except OSError as error:
+        raise StorageError(f"{path} cannot be written: {error.strerror}", code="E_OUTPUT") from error
+    with file:
+        yield file.write
 
 
 commands.add_command(datasets_group)

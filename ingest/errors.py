@@ -7,6 +7,8 @@ values, SQL, credentials or tracebacks; `facts` are extra fields for the API's p
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 
 class IngestError(Exception):
     """Base of every error the service raises on purpose."""
@@ -21,6 +23,15 @@ class IngestError(Exception):
 
     def __str__(self) -> str:
         return f"{self.code}: {self.detail}"
+
+
+def leaves(group: BaseExceptionGroup[IngestError]) -> Iterator[IngestError]:
+    """Yield the errors in a group, and in the groups inside it."""
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from leaves(error)
+        else:
+            yield error
 
 
 class SettingsError(IngestError):

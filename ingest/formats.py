@@ -48,7 +48,8 @@ def parse_format(text: str, type_name: str) -> Format:
 
 def _date(text: str) -> Format:
     parts = DATE_PARTS.findall(text)
-    if not {"YYYY", "MM", "DD"} <= set(parts) or len(set(parts)) != len(parts) or DATE_PARTS.sub("", text).isalnum():
+    unique, rest = set(parts), DATE_PARTS.sub("", text)
+    if not {"YYYY", "MM", "DD"} <= unique or len(unique) != len(parts) or re.search(r"[^\W_T]", rest):
         raise ValueError(f"{text!r} is no date format: spell it with YYYY, MM and DD once each, like DD/MM/YYYY")
     pieces = DATE_PARTS.split(text)
     compact = "".join(pieces) == ""

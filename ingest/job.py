@@ -24,6 +24,11 @@ class JobState(StrEnum):
     CANCELLED = "cancelled"  # stopped by request
 
 
+DEFAULT_PRIORITY = 5  # of 0 to 9; 9 runs first
+
+# Rejected records of a job that are kept for people to look at; the others are only counted.
+MAX_STORED_REJECTS = 100_000
+
 FINAL = frozenset({JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED})
 
 
@@ -47,6 +52,7 @@ class NewJob:
     mode: JobMode = JobMode.BATCHES
     budget: Budget | None = None
     parent_id: UUID | None = None  # the job whose rejects the file corrects
+    max_stored_rejects: int = MAX_STORED_REJECTS
     queue: str = "default"  # `ingest load` uses a queue of its own, so that no other worker takes the job
 
 
@@ -70,6 +76,7 @@ class JobView:
     unchanged_rows: int
     skipped_rows: int
     failed_rows: int
+    resolved_rows: int
     progress: float
     rows_per_second: float | None
     eta_seconds: float | None

@@ -28,7 +28,7 @@ class Jobs:
             statement("create_job"),
             new.id, new.spec.dataset, new.filename, new.priority, new.queue, new.spec.to_json(), new.bytes_total,
             new.mode, new.parent_id, new.budget and new.budget.rejects, new.budget and new.budget.percent,
-            new.spec.plan is not None and new.spec.keyed,
+            new.spec.plan is not None and new.spec.keyed, new.max_stored_rejects,
         )  # fmt: skip
 
     async def add_chunk(self, job_id: UUID, cut: ChunkCut) -> None:
@@ -73,15 +73,7 @@ class Jobs:
     async def chunks(self, job_id: UUID, *, page: int, limit: int) -> tuple[list[dict[str, Any]], int]:
         """Return a page of a job's chunks in file order, and how many there are."""
         rows = await self._database.fetch(statement("page_of_chunks"), job_id, limit, (page - 1) * limit)
-        return [dict(row) for row in rows], await self._database.value(statement("count_chunks"), job_id)
-
-    async def rejects(
-        self, job_id: UUID, *, page: int, limit: int, code: str | None = None, column: str | None = None
-    ) -> tuple[list[dict[str, Any]], int]:
-        """Return a page of a job's rejects in file order, and how many there are."""
-        rows = await self._database.fetch(statement("page_of_rejects"), job_id, limit, (page - 1) * limit, code, column)
-        total = await self._database.value(statement("count_rejects"), job_id, code, column)
-        return [_reject_from(row) for row in rows], total
+        return [_chunk_from(row) for row in rows], await self._database.value(statement("count_chunks"), job_id)
 
     async def _views(self, ids: Sequence[UUID]) -> list[JobView]:
         rows = await self._database.fetch(statement("jobs_by_id"), list(ids)) if ids else []
@@ -93,12 +85,10 @@ def _no_longer_receiving() -> RequestError:
     return RequestError("the job no longer takes data: it was cancelled or timed out", code="E_UPLOAD_GONE")
 
 
-def _reject_from(row: Record) -> dict[str, Any]:
-    reject = dict(row)
-    raw_bytes = reject.pop("raw_bytes")
-    if raw_bytes is not None:
-        reject["raw"] = raw_bytes.decode("utf-8", "backslashreplace")
-    return reject
+def _chunk_from(row: Record) -> dict[str, Any]:
+    chunk = dict(row)
+    code, message = chunk.pop("error_code"), chunk.pop("error_message")
+    return {**chunk, "error": {"code": code, "message": message} if code else None}
 
 
 def view_from(row: Record) -> JobView:
@@ -126,6 +116,7 @@ def view_from(row: Record) -> JobView:
         unchanged_rows=counts["unchanged"],
         skipped_rows=counts["skipped"],
         failed_rows=counts["rejected"],
+        resolved_rows=row["resolved"],
         progress=_progress(row, state),
         rows_per_second=speed,
         eta_seconds=eta_s,

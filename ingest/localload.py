@@ -29,12 +29,12 @@ from ingest import worker
 from ingest.database import Database, migrate_database, open_database
 from ingest.datasetfiles import known_definitions
 from ingest.datasets import Datasets
-from ingest.dialect import Dialect
 from ingest.errors import IngestError, StorageError, UnavailableError
 from ingest.heartbeat import Pulse
 from ingest.job import FINAL, JobState, JobView
 from ingest.jobs import Jobs
 from ingest.receiving import Receiving, UploadOptions
+from ingest.rejects import Rejects
 from ingest.settings import Settings
 from ingest.statements import statement
 from ingest.storage import Storage, open_storage
@@ -44,7 +44,6 @@ log = structlog.get_logger(__name__)
 
 LOOK_S = 0.1
 BLOCK_BYTES = 1024 * 1024
-PRIORITY = 5
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,9 +66,18 @@ class Interrupted(IngestError):
 
 
 async def load_files(
-    settings: Settings, dsn: str, paths: Sequence[Path | None], dataset: str, dialect: Dialect, *, quiet: bool
+    settings: Settings,
+    dsn: str,
+    paths: Sequence[Path | None],
+    options: UploadOptions,
+    *,
+    quiet: bool,
+    write_rejects: Callable[[bytes], object] | None = None,
 ) -> list[Result]:
     """Load files one after the other (None stands for standard input) and return what became of each.
+
+    `options` hold for all of them; their names and sizes are put in. `write_rejects` is given the rejected records as a
+    CSV file, piece by piece.
 
     A file that cannot be loaded does not stop the others. Raises DatabaseError when the database is not there, and
     Interrupted after SIGINT or SIGTERM: open batches are rolled back, and the same call goes on with the job.
@@ -80,8 +88,10 @@ async def load_files(
             dsn, pool_size=settings.pool_size, slots=settings.writer_count, name="ingest load"
         ) as database:
             await migrate_database(database)
-            loader = Loader(settings, database, open_storage(settings), dataset, dialect)
+            loader = Loader(settings, database, open_storage(settings), options)
             results = [await _load(loader, path, quiet) for path in paths]
+            if write_rejects is not None:
+                await _write_rejects(Rejects(database), results, write_rejects)
         beside.cancel_scope.cancel(reason="loaded")
         return results
     raise Interrupted(caught[0], "" if None in paths else "; give the same command again to go on where it stopped")
@@ -112,17 +122,21 @@ async def _load(loader: Loader, path: Path | None, quiet: bool) -> Result:
         return Result(filename=name, job=None, error=error)
 
 
-class Loader:
-    """Loads files into one dataset."""
+async def _write_rejects(rejects: Rejects, results: Sequence[Result], write: Callable[[bytes], object]) -> None:
+    for result in results:
+        if result.job is not None:
+            async for piece in await rejects.export(result.job.id, resolved=None):
+                write(piece)
 
-    def __init__(
-        self, settings: Settings, database: Database, storage: Storage, dataset: str, dialect: Dialect
-    ) -> None:
+
+class Loader:
+    """Loads files with the same options into one dataset."""
+
+    def __init__(self, settings: Settings, database: Database, storage: Storage, options: UploadOptions) -> None:
         self._settings = settings
         self._database = database
         self._storage = storage
-        self._dataset = dataset
-        self._dialect = dialect
+        self._options = options
         self._jobs = Jobs(database)
         datasets = Datasets(database, settings.allowed_schemas, known_definitions(settings.datasets_dir))
         self._receiving = Receiving(settings, storage, self._jobs, datasets)
@@ -138,18 +152,18 @@ class Loader:
         return view if view.status in FINAL else await self._work(view.id, queue, progress)
 
     def _queue_of(self, path: Path) -> str:
-        """Return the queue of a file's job: the same for the same unchanged file, dataset and dialect."""
+        """Return the queue of a file's job: the same for the same unchanged file, loaded in the same way."""
         try:
             status = path.stat()
         except OSError as error:
             raise StorageError(f"{path} cannot be read: {error.strerror}", code="E_SOURCE_MISSING") from error
-        identity = [str(path.resolve()), status.st_size, status.st_mtime_ns, self._dataset, self._dialect.to_json()]
+        dataset, dialect, mode = self._options.dataset, self._options.dialect.to_json(), self._options.mode
+        identity = [str(path.resolve()), status.st_size, status.st_mtime_ns, dataset, dialect, mode]
+        identity += sorted(self._options.parameters.items())
         return f"load {platform.node()} {hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:32]}"
 
-    def _options(self, filename: str, bytes_total: int | None) -> UploadOptions:
-        return UploadOptions(
-            dataset=self._dataset, filename=filename, dialect=self._dialect, priority=PRIORITY, bytes_total=bytes_total
-        )
+    def _options_for(self, filename: str, bytes_total: int | None) -> UploadOptions:
+        return dataclasses.replace(self._options, filename=filename, bytes_total=bytes_total)
 
     async def _unfinished(self, queue: str) -> JobView | None:
         rows = await self._database.fetch(statement("unfinished_job_of_queue"), queue)
@@ -160,13 +174,13 @@ class Loader:
         task = progress.add_task(f"reading {path.name}", total=size)
         return await self._receiving.scan_file(
             path,
-            self._options(path.name, size),
+            self._options_for(path.name, size),
             queue=queue,
             on_progress=lambda done: progress.update(task, completed=done),
         )
 
     async def _receive_stdin(self, queue: str) -> JobView:
-        async with self._receiving.upload(self._options("stdin", None), queue=queue) as upload:
+        async with self._receiving.upload(self._options_for("stdin", None), queue=queue) as upload:
             # Not through sys.stdin: an abandoned thread would hold its lock, and Python abort for it at the end.
             read = partial(os.read, sys.stdin.fileno(), BLOCK_BYTES)
             while data := await trio.to_thread.run_sync(read, abandon_on_cancel=True):

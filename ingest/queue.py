@@ -8,6 +8,7 @@ from datetime import timedelta
 from uuid import UUID
 
 from ingest.batch import Batch, BatchResult
+from ingest.budget import SAMPLE_ROWS
 from ingest.chunk import Chunk, ChunkCut
 from ingest.database import Database, Record, Session
 from ingest.errors import AccountingError, IngestError, LeaseLost
@@ -97,6 +98,10 @@ class Queue:
             await self._database.value(statement("rescue_chunks"), timedelta(seconds=ttl_s), MAX_CRASHES, list(dead))
         )
 
+    async def enforce_budget(self, chunk: Chunk) -> bool:
+        """Stop the chunk's job when it has rejected more than its budget allows; True when this call stopped it."""
+        return bool(await self._database.value(statement("enforce_budget"), chunk.job_id, SAMPLE_ROWS))
+
     async def register(self, host: str, pid: int, version: str) -> None:
         """Make the worker known to people and to its neighbours."""
         await self._database.execute(statement("register_worker"), self.worker_id, host, pid, version)
@@ -149,4 +154,5 @@ def _chunk_from(row: Record) -> Chunk:
         attempt=row["attempt"],
         spec=LoadSpec.from_json(row["spec"]),
         cut=cut,
+        has_budget=row["has_budget"],
     )

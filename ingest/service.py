@@ -33,6 +33,8 @@ from ingest.jobs import Jobs
 from ingest.memory import give_back
 from ingest.queue import Queue
 from ingest.receiving import Receiving
+from ingest.rejects import Rejects
+from ingest.retrying import Retrying
 from ingest.settings import Settings
 from ingest.storage import Storage, open_storage
 from ingest.web.app import create_app
@@ -112,6 +114,8 @@ async def _serve(
             settings=settings,
             receiving=Receiving(settings, storage, Jobs(database), datasets),
             jobs=Jobs(database),
+            rejects=Rejects(database),
+            retrying=Retrying(database, storage),
             datasets=datasets,
             health=service,
             draining=stop,

@@ -81,6 +81,9 @@ class Settings(BaseModel):
     max_upload_bytes: Annotated[int, Variable("MAX_UPLOAD_BYTES", "bytes, from 1")] = Field(
         100 * GIB, ge=1, le=(1 << 63) - 1
     )
+    max_stored_rejects: Annotated[
+        int, Variable("MAX_STORED_REJECTS", "rejected records kept per job, from 0 to 1000000000")
+    ] = Field(100_000, ge=0, le=1_000_000_000)
     upload_idle_s: Annotated[float, Variable("UPLOAD_IDLE_TIMEOUT", "seconds, more than 0, to 86400")] = Field(
         60.0, gt=0, le=86_400
     )

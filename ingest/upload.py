@@ -176,6 +176,7 @@ class Upload:
     async def _accept(self, header: Header) -> Cutter:
         """Check the header, write the job, and cut what came with the header."""
         options, spec = self._options, self._plan(header)
+        await self._check_parent(spec.dataset)
         await self._target.ready(spec)
         new = NewJob(
             id=self._id,
@@ -186,6 +187,7 @@ class Upload:
             mode=options.mode,
             budget=options.budget or (Budget.parse(spec.max_rejects) if spec.max_rejects else None),
             parent_id=options.parent_id,
+            max_stored_rejects=self._settings.max_stored_rejects,
             queue=self._target.queue,
         )
         self._creating = True
@@ -194,6 +196,17 @@ class Upload:
         cutter = self._cutter = self._cutter_after(header, single_column=len(spec.columns) == 1)
         await self._add(await self._in_thread(lambda: cutter.take(header.rest)))  # hashed when it was fed
         return cutter
+
+    async def _check_parent(self, dataset: str) -> None:
+        parent_id = self._options.parent_id
+        if parent_id is None:
+            return
+        parent = await self._jobs.get(parent_id)
+        if parent is None:
+            raise RequestError(f"parent: there is no job {parent_id}", code="E_PARENT", option="parent")
+        if parent.dataset != dataset:
+            text = f"parent: job {parent_id} loaded dataset {parent.dataset!r}, but this file is for {dataset!r}"
+            raise RequestError(text, code="E_PARENT", option="parent")
 
     def _plan(self, header: Header) -> LoadSpec:
         dataset, options = self._target.dataset, self._options

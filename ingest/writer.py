@@ -14,8 +14,8 @@ import trio
 
 from ingest.accounts import Account
 from ingest.batch import Batch, BatchResult
-from ingest.errors import ConflictError, DatabaseError, RowError, UnavailableError
-from ingest.loading import load_direct, load_isolated
+from ingest.errors import ConflictError, DatabaseError, LeaseLost, RowError, UnavailableError
+from ingest.loading import load_isolated, load_whole
 from ingest.order import Order
 from ingest.queue import AlreadyCommitted
 from ingest.work import Work
@@ -31,8 +31,8 @@ LONGEST_DELAY_S = 5.0
 async def run(receive: trio.MemoryReceiveChannel[Batch], work: Work, account: Account, order: Order) -> None:
     """Load batches until the reader closes its end.
 
-    Raises ConflictError after MAX_CONFLICTS, LeaseLost, PermanentError, AccountingError. Cancelled, the batch at hand
-    is rolled back.
+    Raises ConflictError after MAX_CONFLICTS, LeaseLost (also when the job was stopped for its rejects),
+    PermanentError, AccountingError. Cancelled, the batch at hand is rolled back.
     """
     with receive:
         async for batch in receive:
@@ -42,11 +42,13 @@ async def run(receive: trio.MemoryReceiveChannel[Batch], work: Work, account: Ac
             account.settle(trio.current_time() - began)
             order.settle(batch.range.start)
             _log_result(batch, result, trio.current_time() - began)
+            if result is not None and result.rejected and batch.chunk.has_budget:
+                await _enforce_budget(batch, work)
 
 
 async def _load(batch: Batch, work: Work, order: Order) -> BatchResult | None:
     """Load one batch, whatever it takes; None when it turned out to be in the ledger already."""
-    load, conflicts, delays = load_direct, 0, _delays()
+    load, conflicts, delays = load_whole, 0, _delays()
     while True:
         try:
             await order.turn(batch.range.start)
@@ -68,6 +70,18 @@ async def _load(batch: Batch, work: Work, order: Order) -> BatchResult | None:
             await _wait(error, batch, next(delays))
             if await _is_committed(batch, work):
                 return None
+
+
+async def _enforce_budget(batch: Batch, work: Work) -> None:
+    """Stop the job when its rejects are too many. Raises LeaseLost when it was: the chunk is no longer ours."""
+    try:
+        stopped = await work.queue.enforce_budget(batch.chunk)
+    except (ConflictError, UnavailableError) as error:
+        log.warning("budget_not_checked", code=error.code, sqlstate=error.sqlstate)  # the next batch asks again
+        return
+    if stopped:
+        log.warning("job_over_budget", job_id=str(batch.chunk.job_id))
+        raise LeaseLost("the job has more rejects than it may have and was stopped")
 
 
 async def _is_committed(batch: Batch, work: Work) -> bool:

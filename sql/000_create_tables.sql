@@ -32,6 +32,7 @@ CREATE TABLE IF NOT EXISTS ingest.jobs (
     parent_id      uuid REFERENCES ingest.jobs ON DELETE SET NULL,                  -- whose rejects this file corrects
     max_rejects    bigint CHECK (max_rejects >= 0),                                -- the error budget, as a count
     max_rejects_percent double precision CHECK (max_rejects_percent BETWEEN 0 AND 100),        -- or as a share of the records read
+    max_stored_rejects bigint NOT NULL DEFAULT 100000 CHECK (max_stored_rejects >= 0),          -- rejected records kept to look at
     in_order       boolean NOT NULL DEFAULT false,                                 -- chunks one after the other
     created_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
     started_at     timestamptz,
@@ -140,9 +141,11 @@ CREATE TABLE IF NOT EXISTS ingest.rejects (
     raw         text,                  -- the record as sent, cut at 4 KiB
     raw_bytes   bytea,                 -- the same as bytes, only where they are no valid text
     truncated   boolean NOT NULL DEFAULT false,
+    resolved_by uuid,                  -- the job that loaded the corrected record
     created_at  timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 CREATE INDEX IF NOT EXISTS rejects_by_line ON ingest.rejects (job_id, line, id);
+CREATE INDEX IF NOT EXISTS rejects_resolved ON ingest.rejects (job_id, line) WHERE resolved_by IS NOT NULL;
 
 -- A worker: one process, so that people can see who works and since when it has been silent.
 CREATE TABLE IF NOT EXISTS ingest.workers (

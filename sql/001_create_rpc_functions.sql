@@ -16,33 +16,68 @@ BEGIN
     PERFORM pg_notify('ingest_work', p_queue);
 END $$;
 
+-- What of a job is committed so far: completed chunks say it themselves, for the others the ledger does.
+CREATE OR REPLACE FUNCTION ingest.count_committed(p_job uuid, OUT records bigint, OUT inserted bigint, OUT updated bigint,
+                                                  OUT unchanged bigint, OUT skipped bigint, OUT rejected bigint)
+LANGUAGE sql STABLE AS $$
+    SELECT coalesce(sum(t.records), 0), coalesce(sum(t.inserted), 0), coalesce(sum(t.updated), 0),
+           coalesce(sum(t.unchanged), 0), coalesce(sum(t.skipped), 0), coalesce(sum(t.rejected), 0)
+      FROM (SELECT c.records, c.inserted, c.updated, c.unchanged, c.skipped, c.rejected
+              FROM ingest.chunks c WHERE c.job_id = p_job AND c.state = 'completed'
+             UNION ALL
+            SELECT g.records, g.inserted, g.updated, g.unchanged, g.skipped, g.rejected
+              FROM ingest.chunks c JOIN ingest.ledger g ON g.chunk_id = c.id
+             WHERE c.job_id = p_job AND c.state <> 'completed') AS t
+$$;
+
+-- Whether a job is over its error budget. A share is looked at from p_sample records on: of the first few it says nothing.
+CREATE OR REPLACE FUNCTION ingest.is_over_budget(p_job ingest.jobs, p_records bigint, p_rejected bigint, p_sample bigint)
+RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
+    SELECT coalesce(p_rejected > p_job.max_rejects
+                    OR p_records >= p_sample AND p_rejected * 100.0 > p_job.max_rejects_percent * p_records, false)
+$$;
+
+-- What to tell a person about it.
+CREATE OR REPLACE FUNCTION ingest.budget_message(p_job ingest.jobs, p_records bigint, p_rejected bigint, p_rows bigint)
+RETURNS text LANGUAGE sql STABLE AS $$
+    SELECT format('%s of the %s records read were rejected, more than max_rejects=%s allows; ', p_rejected, p_records,
+                  coalesce(p_job.max_rejects::text, p_job.max_rejects_percent || '%'))
+        || CASE WHEN p_job.mode <> 'batches' THEN 'the table is as it was'
+                WHEN p_records < p_job.records THEN format('%s rows of the file are in the table, the rest was not read', p_rows)
+                ELSE format('%s rows of the file are in the table', p_rows) END
+$$;
+
 -- End a job when its last chunk has ended. Safe to call at any time: it does nothing while a chunk is open.
 -- The job row is locked first, so that of two chunks finishing at once the second sees the first.
 CREATE OR REPLACE FUNCTION ingest.settle_job(p_job uuid) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     v_total record;
-    v_records bigint;
+    v_job ingest.jobs;
     v_code text;
     v_message text;
 BEGIN
-    SELECT records INTO v_records FROM ingest.jobs
+    SELECT * INTO v_job FROM ingest.jobs
      WHERE id = p_job AND state IN ('pending', 'processing', 'paused') FOR NO KEY UPDATE;
     IF NOT FOUND OR EXISTS (SELECT FROM ingest.chunks
                              WHERE job_id = p_job AND state IN ('receiving', 'pending', 'processing')) THEN
         RETURN;
     END IF;
-    SELECT coalesce(sum(inserted), 0) AS inserted, coalesce(sum(updated), 0) AS updated,
-           coalesce(sum(unchanged), 0) AS unchanged, coalesce(sum(skipped), 0) AS skipped,
-           coalesce(sum(rejected), 0) AS rejected, coalesce(sum(records), 0) AS records,
+    SELECT coalesce(sum(inserted), 0)::bigint AS inserted, coalesce(sum(updated), 0)::bigint AS updated,
+           coalesce(sum(unchanged), 0)::bigint AS unchanged, coalesce(sum(skipped), 0)::bigint AS skipped,
+           coalesce(sum(rejected), 0)::bigint AS rejected, coalesce(sum(records), 0)::bigint AS records,
            count(*) FILTER (WHERE state = 'failed') AS failed
       INTO v_total FROM ingest.chunks WHERE job_id = p_job;
     IF v_total.failed > 0 THEN
         SELECT error_code, format('%s of %s chunks failed; the first: %s', v_total.failed,
                                   (SELECT count(*) FROM ingest.chunks WHERE job_id = p_job), error_message)
           INTO v_code, v_message FROM ingest.chunks WHERE job_id = p_job AND state = 'failed' ORDER BY ordinal LIMIT 1;
-    ELSIF v_total.records <> v_records THEN
+    ELSIF v_total.records <> v_job.records THEN
         v_code := 'E_ACCOUNTING';
-        v_message := format('the upload held %s records but the chunks account for %s', v_records, v_total.records);
+        v_message := format('the upload held %s records but the chunks account for %s', v_job.records, v_total.records);
+    ELSIF ingest.is_over_budget(v_job, v_total.records, v_total.rejected, 0) THEN
+        v_code := 'E_TOO_MANY_REJECTS';
+        v_message := ingest.budget_message(v_job, v_total.records, v_total.rejected,
+                                           v_total.inserted + v_total.updated + v_total.unchanged);
     ELSIF v_total.records > 0 AND v_total.rejected = v_total.records THEN
         v_code := 'E_ALL_REJECTED';
         v_message := format('none of the %s records could be loaded; the rejects say why', v_total.records);
@@ -271,6 +306,82 @@ BEGIN
         PERFORM ingest.announce_work(v_chunk.queue);
         v_count := v_count + 1;
     END LOOP;
+    RETURN v_count;
+END $$;
+
+-- Stop a job that has rejected more than its budget allows: true when this call has stopped it. Called after the commit
+-- of a batch with rejects. The chunks are locked before the job, which waits for batches that have passed the fence, so
+-- the totals are exact; batches after them find their chunk cancelled, which the fence calls stale.
+CREATE OR REPLACE FUNCTION ingest.enforce_budget(p_job uuid, p_sample bigint) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+    v_job ingest.jobs;
+    v_total record;
+BEGIN
+    SELECT * INTO v_job FROM ingest.jobs WHERE id = p_job AND state IN ('pending', 'processing', 'paused');
+    SELECT * INTO v_total FROM ingest.count_committed(p_job);
+    IF NOT ingest.is_over_budget(v_job, v_total.records, v_total.rejected, p_sample) THEN
+        RETURN false;
+    END IF;
+    PERFORM FROM ingest.chunks WHERE job_id = p_job AND state IN ('pending', 'processing') ORDER BY id FOR NO KEY UPDATE;
+    SELECT * INTO v_job FROM ingest.jobs
+     WHERE id = p_job AND state IN ('pending', 'processing', 'paused') FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        RETURN false;                           -- it has ended meanwhile
+    END IF;
+    SELECT * INTO v_total FROM ingest.count_committed(p_job);
+    PERFORM ingest.cancel_chunks(p_job);
+    UPDATE ingest.jobs
+       SET state = 'failed', error_code = 'E_TOO_MANY_REJECTS',
+           error_message = ingest.budget_message(v_job, v_total.records, v_total.rejected,
+                                                 v_total.inserted + v_total.updated + v_total.unchanged),
+           inserted = v_total.inserted, updated = v_total.updated, unchanged = v_total.unchanged,
+           skipped = v_total.skipped, rejected = v_total.rejected,
+           finished_at = clock_timestamp(), updated_at = clock_timestamp()
+     WHERE id = p_job;
+    PERFORM ingest.announce(p_job);
+    RETURN true;
+END $$;
+
+-- Cancel the open chunks of a job, which the caller has locked; what they have in the table is counted from the ledger.
+CREATE OR REPLACE FUNCTION ingest.cancel_chunks(p_job uuid) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    DELETE FROM ingest.leases l USING ingest.chunks c
+     WHERE l.chunk_id = c.id AND c.job_id = p_job AND c.state IN ('pending', 'processing');
+    UPDATE ingest.chunks c
+       SET state = 'cancelled', finished_at = clock_timestamp(),
+           inserted = l.inserted, updated = l.updated, unchanged = l.unchanged, skipped = l.skipped, rejected = l.rejected
+      FROM (SELECT o.id, coalesce(sum(g.inserted), 0) AS inserted, coalesce(sum(g.updated), 0) AS updated,
+                   coalesce(sum(g.unchanged), 0) AS unchanged, coalesce(sum(g.skipped), 0) AS skipped,
+                   coalesce(sum(g.rejected), 0) AS rejected
+              FROM ingest.chunks o LEFT JOIN ingest.ledger g ON g.chunk_id = o.id
+             WHERE o.job_id = p_job AND o.state IN ('pending', 'processing') GROUP BY o.id) AS l
+     WHERE c.id = l.id;
+END $$;
+
+-- Run failed chunks of a failed job again, and only them: p_chunks are those whose bytes are still there. What they have
+-- committed stays in the ledger and is not read again; epochs go on growing. Returns how many will run, 0 when the job
+-- is not failed any more (somebody else was faster).
+CREATE OR REPLACE FUNCTION ingest.retry_job(p_job uuid, p_chunks bigint[]) RETURNS integer LANGUAGE plpgsql AS $$
+DECLARE
+    v_queue text;
+    v_count integer;
+BEGIN
+    PERFORM FROM ingest.chunks WHERE job_id = p_job AND id = ANY (p_chunks) AND state = 'failed' ORDER BY id FOR NO KEY UPDATE;
+    GET DIAGNOSTICS v_count = ROW_COUNT;
+    UPDATE ingest.jobs
+       SET state = 'pending', error_code = NULL, error_message = NULL, finished_at = NULL, updated_at = clock_timestamp(),
+           inserted = 0, updated = 0, unchanged = 0, skipped = 0, rejected = 0
+     WHERE id = p_job AND state = 'failed' AND error_code <> 'E_TOO_MANY_REJECTS' AND v_count > 0
+    RETURNING queue INTO v_queue;
+    IF NOT FOUND THEN
+        RETURN 0;
+    END IF;
+    UPDATE ingest.chunks
+       SET state = 'pending', attempt = 0, crash_count = 0, run_at = clock_timestamp(), finished_at = NULL,
+           error_code = NULL, error_message = NULL, inserted = 0, updated = 0, unchanged = 0, skipped = 0, rejected = 0
+     WHERE job_id = p_job AND id = ANY (p_chunks) AND state = 'failed';
+    PERFORM ingest.announce(p_job);
+    PERFORM ingest.announce_work(v_queue);
     RETURN v_count;
 END $$;
 

@@ -2,7 +2,8 @@
 
 -- name: claim_chunks
 -- Claim up to $3 chunks of queue $2 for worker $1, with the spec of their jobs.
-SELECT c.*, j.spec FROM ingest.claim_chunks($1, $2, $3) c JOIN ingest.jobs j ON j.id = c.job_id;
+SELECT c.*, j.spec, num_nonnulls(j.max_rejects, j.max_rejects_percent) > 0 AS has_budget
+  FROM ingest.claim_chunks($1, $2, $3) c JOIN ingest.jobs j ON j.id = c.job_id;
 
 -- name: committed_starts
 -- The batches of a chunk that are in the ledger.
@@ -45,14 +46,32 @@ DELETE FROM ingest.workers w WHERE (heartbeat_at < clock_timestamp() - $1::inter
    AND NOT EXISTS (SELECT FROM ingest.leases l WHERE l.worker_id = w.id);
 
 -- name: insert_rejects
+-- The rejects of a batch, up to the number of records that the job may still store. Batches that are committed at the
+-- same moment do not see each other: a job may then store a few batches more.
 INSERT INTO ingest.rejects (job_id, chunk_id, line, byte_offset, column_name, value, code, sqlstate, message, raw, raw_bytes, truncated)
-SELECT $1, $2, * FROM unnest($3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
-                             $10::text[], $11::bytea[], $12::boolean[]);
+SELECT $1, $2, line, byte_offset, column_name, value, code, sqlstate, message, raw, raw_bytes, truncated
+  FROM (SELECT *, dense_rank() OVER (ORDER BY byte_offset) AS record
+          FROM unnest($3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
+                      $10::text[], $11::bytea[], $12::boolean[]) WITH ORDINALITY
+               AS r(line, byte_offset, column_name, value, code, sqlstate, message, raw, raw_bytes, truncated, place)) AS r
+ WHERE record <= (SELECT j.max_stored_rejects - (ingest.count_committed(j.id)).rejected FROM ingest.jobs j WHERE j.id = $1)
+ ORDER BY place;
+
+-- name: resolve_rejects
+-- Mark the rejects of job $1 on lines $3 as corrected by job $2; in the transaction that loads the corrected records.
+-- Rejects that are resolved already stay as they are. Locked by id, so that two batches cannot deadlock.
+WITH found AS MATERIALIZED (
+     SELECT id FROM ingest.rejects
+      WHERE job_id = $1 AND line = ANY ($3::bigint[]) AND resolved_by IS NULL ORDER BY id FOR NO KEY UPDATE)
+UPDATE ingest.rejects r SET resolved_by = $2 FROM found WHERE r.id = found.id AND r.resolved_by IS NULL;
+
+-- name: enforce_budget
+SELECT ingest.enforce_budget($1, $2);
 
 -- name: create_job
 INSERT INTO ingest.jobs (id, dataset, filename, priority, queue, spec, bytes_total, mode, parent_id,
-                         max_rejects, max_rejects_percent, in_order)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12);
+                         max_rejects, max_rejects_percent, in_order, max_stored_rejects)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13);
 
 -- name: add_chunk
 -- Not waited for on disk: nothing counts before complete_upload, whose commit brings these to the disk with it.
@@ -78,7 +97,8 @@ SELECT ingest.fail_silent_uploads($1) AS job_id;
 
 -- name: jobs_by_id
 -- Jobs with the progress of their chunks and, for chunks at work, of their ledger.
-SELECT j.*, p.*, clock_timestamp() AS read_at
+SELECT j.*, p.*, clock_timestamp() AS read_at,
+       (SELECT count(DISTINCT r.line) FROM ingest.rejects r WHERE r.job_id = j.id AND r.resolved_by IS NOT NULL) AS resolved
   FROM ingest.jobs j
   CROSS JOIN LATERAL (
        SELECT count(*) FILTER (WHERE c.state IN ('receiving', 'pending')) AS chunks_pending,
@@ -114,7 +134,8 @@ SELECT c.ordinal, c.state AS status, c.attempt, c.worker_id, w.host AS worker_ho
        c.length_bytes, c.first_line, c.records, cardinality(c.batch_ends) AS batches,
        (SELECT count(*) FROM ingest.ledger g WHERE g.chunk_id = c.id) AS batches_committed,
        c.inserted, c.updated, c.unchanged, c.skipped, c.rejected,
-       c.error_code, c.error_message, c.claimed_at, c.finished_at
+       c.error_code, c.error_message, CASE WHEN c.state = 'pending' THEN c.run_at END AS next_try_at,
+       c.claimed_at, c.finished_at
   FROM ingest.chunks c LEFT JOIN ingest.workers w ON w.id = c.worker_id
  WHERE c.job_id = $1 ORDER BY c.ordinal LIMIT $2 OFFSET $3;
 
@@ -122,14 +143,53 @@ SELECT c.ordinal, c.state AS status, c.attempt, c.worker_id, w.host AS worker_ho
 SELECT count(*) FROM ingest.chunks WHERE job_id = $1;
 
 -- name: page_of_rejects
-SELECT line, byte_offset, column_name AS "column", value, code, sqlstate, message, raw, raw_bytes, truncated
+-- By line, after (line, id) = ($4, $5); NULL filters match all.
+SELECT id, line, byte_offset, column_name AS "column", value, code, sqlstate, message, raw, raw_bytes, truncated, resolved_by
   FROM ingest.rejects
- WHERE job_id = $1 AND ($4::text IS NULL OR code = $4) AND ($5::text IS NULL OR column_name = $5)
+ WHERE job_id = $1 AND (line, id) > ($4::bigint, $5::bigint)
+   AND ($6::text IS NULL OR code = $6) AND ($7::text IS NULL OR column_name = $7) AND ($8::bigint IS NULL OR line = $8)
+   AND ($9::boolean IS NULL OR (resolved_by IS NOT NULL) = $9)
  ORDER BY line, id LIMIT $2 OFFSET $3;
 
 -- name: count_rejects
 SELECT count(*) FROM ingest.rejects
- WHERE job_id = $1 AND ($2::text IS NULL OR code = $2) AND ($3::text IS NULL OR column_name = $3);
+ WHERE job_id = $1 AND ($2::text IS NULL OR code = $2) AND ($3::text IS NULL OR column_name = $3)
+   AND ($4::bigint IS NULL OR line = $4) AND ($5::boolean IS NULL OR (resolved_by IS NOT NULL) = $5);
+
+-- name: count_stored_rejects
+-- Rejected records of job $1 that are stored; those that several reasons speak against count once.
+SELECT count(DISTINCT line) FROM ingest.rejects WHERE job_id = $1;
+
+-- name: summary_of_rejects
+-- The reasons of job $1, most frequent first, each with its first examples.
+SELECT column_name AS "column", code, max(reasons) AS count, max(resolved) AS resolved,
+       jsonb_agg(jsonb_build_object('line', line, 'value', value, 'message', message) ORDER BY line, id) AS examples
+  FROM (SELECT id, line, column_name, code, value, message,
+               row_number() OVER (PARTITION BY column_name, code ORDER BY line, id) AS place,
+               count(*) OVER (PARTITION BY column_name, code) AS reasons,
+               count(resolved_by) OVER (PARTITION BY column_name, code) AS resolved
+          FROM ingest.rejects WHERE job_id = $1) AS r
+ WHERE place <= 3
+ GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2 LIMIT $2;
+
+-- name: rejected_records
+-- Rejected records of job $1 after line $2, each once with all its reasons.
+SELECT line, (array_agg(raw ORDER BY id))[1] AS raw, (array_agg(raw_bytes ORDER BY id))[1] AS raw_bytes,
+       bool_or(truncated) AS truncated, string_agg(column_name, '; ' ORDER BY id) AS columns,
+       string_agg(code, '; ' ORDER BY id) AS codes, string_agg(message, '; ' ORDER BY id) AS messages
+  FROM ingest.rejects
+ WHERE job_id = $1 AND line > $2 AND ($4::boolean IS NULL OR (resolved_by IS NOT NULL) = $4)
+ GROUP BY line ORDER BY line LIMIT $3;
+
+-- name: spec_of_job
+SELECT spec FROM ingest.jobs WHERE id = $1;
+
+-- name: failed_chunks
+-- The failed chunks of job $1, and the job's queue.
+SELECT c.id, c.object_key, c.queue FROM ingest.chunks c WHERE c.job_id = $1 AND c.state = 'failed' ORDER BY c.id;
+
+-- name: retry_job
+SELECT ingest.retry_job($1, $2);
 
 -- name: queue_depth
 SELECT count(*) FILTER (WHERE state = 'pending') AS pending,
@@ -139,9 +199,10 @@ SELECT count(*) FILTER (WHERE state = 'pending') AS pending,
 
 -- name: jobs_with_objects
 -- Which of the jobs in $1 exist, and whether their stored chunks may still be read: not when the job has ended, except
--- for failed chunks, which can be retried.
+-- for failed chunks, which can be retried (not those of a job over its error budget).
 SELECT id, state NOT IN ('completed', 'cancelled')
-           AND (state <> 'failed' OR EXISTS (SELECT FROM ingest.chunks c WHERE c.job_id = j.id AND c.state = 'failed')) AS needed
+           AND (state <> 'failed' OR error_code <> 'E_TOO_MANY_REJECTS'
+                                     AND EXISTS (SELECT FROM ingest.chunks c WHERE c.job_id = j.id AND c.state = 'failed')) AS needed
   FROM ingest.jobs j WHERE id = ANY ($1);
 
 -- name: unfinished_job_of_queue
@@ -225,3 +286,23 @@ SELECT * FROM ingest.explain_values($1, $2, $3, $4);
 
 -- name: insert_isolated
 SELECT * FROM ingest.insert_isolated($1, $2, $3);
+
+-- name: merge_isolated
+SELECT * FROM ingest.merge_isolated($1, $2, $3);
+
+-- name: target_rules
+-- What the tables $1.$2 (parallel arrays, from 1) demand of the record alone: NOT NULL (no expression) and CHECK.
+-- Whoever holds a record that breaks one need not try to insert it.
+SELECT t.number::integer AS target, a.attname AS name, NULL AS expression, ARRAY[a.attname]::text[] AS columns, NULL AS rule
+  FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS t(schema, name, number)
+  JOIN pg_attribute a ON a.attrelid = to_regclass(format('%I.%I', t.schema, t.name)) AND a.attnum > 0
+                     AND a.attnotnull AND NOT a.attisdropped
+UNION ALL
+SELECT t.number, c.conname, pg_get_expr(c.conbin, c.conrelid), k.columns, pg_get_constraintdef(c.oid)
+  FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS t(schema, name, number)
+  JOIN pg_constraint c ON c.conrelid = to_regclass(format('%I.%I', t.schema, t.name)) AND c.contype = 'c'
+ CROSS JOIN LATERAL (SELECT array_agg(a.attname::text ORDER BY u.place) AS columns
+                       FROM unnest(c.conkey) WITH ORDINALITY AS u(attnum, place)
+                       JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = u.attnum) AS k
+ WHERE k.columns IS NOT NULL
+ ORDER BY 1, 2;

@@ -19,11 +19,12 @@ LAYERS = {
     5: {"service", "localload"},
     4: {"web"},
     3: {"poller", "chunkrun", "reader", "writer", "heartbeat", "janitor", "worker", "work", "leases", "order"},
-    2: {"receiving", "upload", "cutter", "jobs", "queue", "loading", "datasets", "targets", "storage", "objects", "events"},
+    2: {"receiving", "upload", "cutter", "jobs", "queue", "loading", "datasets", "targets", "storage", "objects", "events", "rejects",
+        "rejectcsv", "retrying"},
     1: {"database", "statements", "datasetfiles", "logs", "memory"},
     0: {
-        "definition", "definitioncheck", "definitiontext", "tomlline", "names", "formats", "matching", "planning", "tables", "defined",
-        "job", "spec", "budget", "chunk", "batch", "reject", "accounts", "dialect", "header", "splitter", "bits", "settings", "errors",
+        "definition", "definitioncheck", "definitiontext", "tomlline", "names", "matching", "planning", "tables", "defined",
+        "job", "spec", "budget", "formats", "formula", "chunk", "batch", "reject", "accounts", "dialect", "header", "splitter", "bits", "settings", "errors",
     },
 }  # fmt: skip
 LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names}

@@ -18,7 +18,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from ingest import datasets
 from ingest.errors import IngestError, RequestError
 from ingest.job import JobState, JobView
-from ingest.web import options
+from ingest.web import options, rejects
 from ingest.web.answers import BASE, Answer, job_body, json_answer, problem_answer
 from ingest.web.edge import QuartConnection
 from ingest.web.health import Health, HealthSource
@@ -50,10 +50,6 @@ class Jobs(Protocol):
 
     async def chunks(self, job_id: UUID, *, page: int, limit: int) -> tuple[list[dict[str, Any]], int]: ...
 
-    async def rejects(
-        self, job_id: UUID, *, page: int, limit: int, code: str | None, column: str | None
-    ) -> tuple[list[dict[str, Any]], int]: ...
-
 
 class Datasets(Protocol):
     """What the routes ask about datasets. Everything raises DatabaseError and is harmless to cancel."""
@@ -64,7 +60,14 @@ class Datasets(Protocol):
 
 
 def create_api(
-    *, jobs: Jobs, datasets: Datasets, health: HealthSource, draining: trio.Event, health_only: bool = False
+    *,
+    jobs: Jobs,
+    rejects: rejects.Rejects,
+    retrying: rejects.Retrying,
+    datasets: Datasets,
+    health: HealthSource,
+    draining: trio.Event,
+    health_only: bool = False,
 ) -> QuartTrio:
     """Return the Quart-Trio application with all routes that are not uploads, or with the health endpoints alone."""
     api = QuartTrio("ingest", static_folder=None)
@@ -74,7 +77,7 @@ def create_api(
         BODY_TIMEOUT=BODY_TIMEOUT_S,
         RESPONSE_TIMEOUT=None,  # its default cuts a long response short, and calls that success
     )
-    views, probes = Views(jobs, datasets), Health(health, draining)
+    views, probes = Views(jobs, rejects, retrying, datasets), Health(health, draining)
     probe_routes = (("/health", probes.full), ("/health/live", probes.live), ("/health/ready", probes.ready))
     view_routes = (
         ("/", views.links),
@@ -83,11 +86,16 @@ def create_api(
         (f"{BASE}/jobs/<job_id>/progress", views.job),
         (f"{BASE}/jobs/<job_id>/chunks", views.chunks),
         (f"{BASE}/jobs/<job_id>/rejects", views.rejects),
+        (f"{BASE}/jobs/<job_id>/rejects/summary", views.rejects_summary),
+        (f"{BASE}/jobs/<job_id>/rejects.csv", views.rejects_csv),
         (f"{BASE}/datasets", views.datasets),
         (f"{BASE}/datasets/<name>", views.dataset),
     )
     for rule, view in probe_routes + (() if health_only else view_routes):
         api.add_url_rule(rule, rule, _responding(view))
+    if not health_only:
+        rule = f"{BASE}/jobs/<job_id>/retry"
+        api.add_url_rule(rule, rule, _responding(views.retry), methods=["POST"])
     api.register_error_handler(IngestError, _on_ingest_error)
     api.register_error_handler(HTTPException, _on_http_error)
     api.register_error_handler(Exception, _on_crash)
@@ -97,8 +105,12 @@ def create_api(
 class Views:
     """The routes' answers. Each raises RequestError for a request at fault, DatabaseError without a database."""
 
-    def __init__(self, jobs: Jobs, datasets: Datasets) -> None:
+    def __init__(
+        self, jobs: Jobs, reject_rows: rejects.Rejects, retrying: rejects.Retrying, datasets: Datasets
+    ) -> None:
         self._jobs = jobs
+        self._rejects = reject_rows
+        self._retrying = retrying
         self._datasets = datasets
 
     async def links(self) -> Answer:
@@ -129,13 +141,23 @@ class Views:
 
     async def rejects(self, job_id: str) -> Answer:
         """Return a page of a job's rejects, by line; `raw` is shown as text."""
-        values = _query(*PAGING, "code", "column")
-        page, limit = options.page(values)
-        view = await self._find(job_id)
-        found, total = await self._jobs.rejects(
-            view.id, page=page, limit=limit, code=values.get("code") or None, column=values.get("column") or None
-        )
-        return _page("rejects", found, page, limit, total)
+        values = _query(*PAGING, "after", *rejects.FILTERS)
+        return await rejects.page_answer(self._rejects, await self._find(job_id), values)
+
+    async def rejects_summary(self, job_id: str) -> Answer:
+        """Return why a job's records were rejected, by column and code."""
+        _query()
+        return await rejects.summary_answer(self._rejects, await self._find(job_id))
+
+    async def rejects_csv(self, job_id: str) -> Response:
+        """Return a job's rejected records as a file that can be corrected and sent again."""
+        values, view = _query("resolved"), await self._find(job_id)
+        return await rejects.csv_answer(self._rejects, view, values, head_only=request.method == "HEAD")
+
+    async def retry(self, job_id: str) -> Answer:
+        """Run a failed job's failed chunks again."""
+        _query()
+        return await rejects.retry_answer(self._retrying, _uuid(job_id))
 
     async def datasets(self) -> Answer:
         """Return every dataset that files can be sent for."""
@@ -164,11 +186,8 @@ def _query(*allowed: str) -> dict[str, str]:
 
 
 def _uuid(text: str) -> UUID:
-    try:
-        job_id = UUID(text)
-    except ValueError:
-        raise _no_job(text) from None
-    if str(job_id) != text.lower():  # UUID() also takes braces, urn: and missing hyphens
+    job_id = options.job_id_from(text)
+    if job_id is None:
         raise _no_job(text)
     return job_id
 
@@ -184,7 +203,9 @@ def _responding(view: Any) -> Any:
     return respond
 
 
-def _response(answer: Answer) -> Response:
+def _response(answer: Answer | Response) -> Response:
+    if isinstance(answer, Response):
+        return answer
     return Response(answer.body, answer.status, dict(answer.headers))
 
 

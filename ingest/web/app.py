@@ -15,9 +15,11 @@ from hypercorn.typing import (
     Scope,
 )
 
+from ingest.errors import IngestError, leaves
 from ingest.settings import Settings
 from ingest.web.api import Datasets, Jobs, create_api
 from ingest.web.health import HealthSource
+from ingest.web.rejects import Rejects, Retrying
 from ingest.web.uploads import Receiving, Uploads, is_upload
 
 SECURITY_HEADERS = (
@@ -36,6 +38,8 @@ def create_app(
     settings: Settings,
     receiving: Receiving,
     jobs: Jobs,
+    rejects: Rejects,
+    retrying: Retrying,
     datasets: Datasets,
     health: HealthSource,
     draining: trio.Event,
@@ -51,7 +55,15 @@ def create_app(
         max_upload_bytes=settings.max_upload_bytes,
         upload_idle_s=settings.upload_idle_s,
     )
-    api = create_api(jobs=jobs, datasets=datasets, health=health, draining=draining, health_only=health_only)
+    api = create_api(
+        jobs=jobs,
+        rejects=rejects,
+        retrying=retrying,
+        datasets=datasets,
+        health=health,
+        draining=draining,
+        health_only=health_only,
+    )
 
     async def app(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         if scope["type"] == "http":
@@ -85,6 +97,10 @@ async def _serve(handler: Handler, scope: HTTPScope, receive: ASGIReceiveCallabl
     exchange, begun = Exchange(send), trio.current_time()
     try:
         await handler(scope, receive, exchange.send)
+    except* IngestError as group:
+        # A streamed answer that has begun cannot become a problem any more. It breaks off, which the client notices.
+        codes = sorted({error.code for error in leaves(group)})
+        log.warning("answer_broke_off", path=scope["path"], codes=codes, bytes=exchange.sent_bytes)
     finally:
         # Probes ask every few seconds for ever; query values may be personal and are left out.
         line = log.debug if scope["path"].startswith("/health") else log.info

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from urllib.parse import parse_qsl, unquote
+from uuid import UUID
 
+from ingest.budget import Budget
 from ingest.dialect import Dialect
 from ingest.errors import RequestError
-from ingest.job import JobState
+from ingest.job import DEFAULT_PRIORITY, JobMode, JobState
 from ingest.receiving import UploadOptions
 
 MAX_PARAMETERS = 50
@@ -17,12 +19,11 @@ MAX_FILENAME_CHARS = 255
 MAX_PAGE = 1_000_000  # keeps the OFFSET of a page far inside bigint
 MAX_LIMIT = 500
 DEFAULT_LIMIT = 10
-DEFAULT_PRIORITY = 5
 
-UPLOAD_OPTIONS = ("dataset", "delimiter", "load", "mode", "null", "priority", "quote")
+UPLOAD_OPTIONS = ("dataset", "delimiter", "load", "max_rejects", "mode", "null", "parent", "priority", "quote")
 # In the contract, but not in this version: named as such, so that nobody looks for a typing error.
-LATER_OPTIONS = frozenset({"encoding", "escape", "header", "max_rejects", "on_ragged", "parent"})
-LATER_VALUES = {"load": {"while_uploading"}, "mode": {"atomic", "validate"}}
+LATER_OPTIONS = frozenset({"encoding", "escape", "header", "on_ragged"})
+LATER_VALUES = {"load": {"while_uploading"}}
 # What a parameter of a dataset may be called; whether the dataset has it, the dataset knows.
 PARAMETER = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
@@ -70,28 +71,31 @@ def upload_options(values: Mapping[str, str], *, filename: str, bytes_total: int
             raise RequestError(
                 f"{name}={values[name]} is not supported in this version", code="E_OPTION_UNSUPPORTED", option=name
             )
-    _one_of(values, "load", ("after_upload",))
-    _one_of(values, "mode", ("batches",))
+    one_of(values, "load", ("after_upload",))
+    mode = one_of(values, "mode", tuple(JobMode))
     if not values.get("dataset"):
         raise RequestError("dataset is missing: say which dataset the file is for", code="E_OPTION", option="dataset")
     return UploadOptions(
         dataset=values["dataset"],
         filename=filename,
         dialect=_dialect(values),
-        priority=_whole(values, "priority", DEFAULT_PRIORITY, 0, 9),
+        priority=whole(values, "priority", DEFAULT_PRIORITY, 0, 9),
         bytes_total=bytes_total,
+        mode=JobMode(mode or JobMode.BATCHES),
+        budget=Budget.parse(values["max_rejects"]) if "max_rejects" in values else None,
+        parent_id=_parent(values),
         parameters={name: value for name, value in values.items() if name not in UPLOAD_OPTIONS},
     )
 
 
 def page(values: Mapping[str, str]) -> tuple[int, int]:
     """Return (page, limit), from 1. Raises RequestError (400) when either is out of range."""
-    return _whole(values, "page", 1, 1, MAX_PAGE), _whole(values, "limit", DEFAULT_LIMIT, 1, MAX_LIMIT)
+    return whole(values, "page", 1, 1, MAX_PAGE), whole(values, "limit", DEFAULT_LIMIT, 1, MAX_LIMIT)
 
 
 def status(values: Mapping[str, str]) -> JobState | None:
     """Return the job state asked for; empty means any. Raises RequestError (400) for a word that is no state."""
-    word = _one_of(values, "status", ["", *JobState])
+    word = one_of(values, "status", ["", *JobState])
     return JobState(word) if word else None
 
 
@@ -109,6 +113,25 @@ def label(filename: str) -> str:
     return "".join(char for char in name if char.isprintable()).strip()[:MAX_FILENAME_CHARS]
 
 
+def _parent(values: Mapping[str, str]) -> UUID | None:
+    text = values.get("parent")
+    if text is None:
+        return None
+    job_id = job_id_from(text)
+    if job_id is None:
+        raise RequestError(f"parent must be the id of a job, not {text[:50]!r}", code="E_OPTION", option="parent")
+    return job_id
+
+
+def job_id_from(text: str) -> UUID | None:
+    """Return the id that `text` is, or None; braces, `urn:` and missing hyphens, which UUID() takes, are refused."""
+    try:
+        job_id = UUID(text)
+    except ValueError:
+        return None
+    return job_id if str(job_id) == text.lower() else None
+
+
 def _dialect(values: Mapping[str, str]) -> Dialect:
     given = {name: values[name] for name in ("delimiter", "quote", "null") if name in values}
     if given.get("delimiter") in ("tab", r"\t"):
@@ -116,7 +139,8 @@ def _dialect(values: Mapping[str, str]) -> Dialect:
     return Dialect(**given)
 
 
-def _one_of(values: Mapping[str, str], name: str, allowed: Collection[str]) -> str | None:
+def one_of(values: Mapping[str, str], name: str, allowed: Collection[str]) -> str | None:
+    """Return the word that an option has, or None. Raises RequestError (400) for a word that is not allowed."""
     value = values.get(name)
     if value is not None and value not in allowed:
         text = f"{name} must be {' or '.join(word for word in allowed if word)}, not {value!r}"
@@ -124,7 +148,8 @@ def _one_of(values: Mapping[str, str], name: str, allowed: Collection[str]) -> s
     return value
 
 
-def _whole(values: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
+def whole(values: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
+    """Return the whole number that an option has. Raises RequestError (400) when it is none or out of range."""
     text = values.get(name)
     if text is None:
         return default

@@ -37,10 +37,12 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "E_DATASET_UNKNOWN": Kind(404, "There is no such dataset"),
         "E_DATASET_TABLE": Kind(409, "The tables of the dataset cannot take its rows"),
         "E_METHOD": Kind(405, "The method is not allowed here"),
+        "E_STATE": Kind(409, "The job is not in a state for this"),
         "E_UPLOAD_GONE": Kind(409, "The upload is no longer wanted"),
         "E_TIMEOUT": Kind(408, "The client sent nothing for too long"),
         "E_TOO_LARGE": Kind(413, "The body is larger than allowed"),
         "E_MEDIA_TYPE": Kind(415, "The body has a form that is not accepted here"),
+        "E_PARENT": Kind(422, "The file cannot correct that job"),
         # the file
         "E_FILE": Kind(422, "The file cannot be loaded"),
         "E_EMPTY": Kind(422, "The file is empty"),

@@ -70,11 +70,14 @@ async def receive(
     of: LoadSpec | None = None,
     priority: int = 5,
     queue: str = "default",
+    **options: Any,
 ) -> UUID:
-    """Write a job and its chunks, as an upload does; it is not complete yet."""
+    """Write a job and its chunks, as an upload does, not complete yet; `options` are more fields of NewJob."""
     jobs, job_id = Jobs(database), uuid7()
     await jobs.create(
-        NewJob(id=job_id, filename="f.csv", spec=of or spec(), priority=priority, bytes_total=None, queue=queue)
+        NewJob(
+            id=job_id, filename="f.csv", spec=of or spec(), priority=priority, bytes_total=None, queue=queue, **options
+        )
     )
     for ordinal, chunk in enumerate(cuts, 1):
         await jobs.add_chunk(job_id, replace(chunk, ordinal=ordinal))
@@ -94,9 +97,10 @@ async def make_job(
     of: LoadSpec | None = None,
     priority: int = 5,
     queue: str = "default",
+    **options: Any,
 ) -> UUID:
     """Write a job whose chunks can be claimed."""
-    job_id = await receive(database, cuts, of=of, priority=priority, queue=queue)
+    job_id = await receive(database, cuts, of=of, priority=priority, queue=queue, **options)
     await complete(database, job_id, cuts)
     return job_id
 

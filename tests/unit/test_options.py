@@ -6,13 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingest.budget import Budget
 from ingest.definitioncheck import REQUEST_OPTIONS
 from ingest.errors import RequestError
-from ingest.job import JobState
+from ingest.job import JobMode, JobState
+from ingest.receiving import UploadOptions
 from ingest.web import options
 
 
-def upload(**values: str) -> object:
+def upload(**values: str) -> UploadOptions:
     """Return the options of an upload of dataset t."""
     return options.upload_options({"dataset": "t", **values}, filename="f.csv", bytes_total=None)
 
@@ -22,6 +24,15 @@ def test_defaults() -> None:
     made = options.upload_options({"dataset": "t"}, filename="f.csv", bytes_total=7)
     assert (made.dataset, made.filename, made.priority, made.bytes_total) == ("t", "f.csv", 5, 7)
     assert made.dialect.to_json() == {"delimiter": ",", "quote": '"', "null": ""}
+
+
+def test_mode_budget_and_parent_are_read() -> None:
+    """The budget as a count or as a share."""
+    parent = "01990000-0000-7000-8000-000000000000"
+    made = upload(mode="validate", max_rejects="5%", parent=parent)
+    assert (made.mode, made.budget, str(made.parent_id)) == (JobMode.VALIDATE, Budget(percent=5.0), parent)
+    made = upload(max_rejects="0")
+    assert (made.mode, made.budget, made.parent_id) == (JobMode.BATCHES, Budget(rejects=0), None)
 
 
 @pytest.mark.parametrize("text", ["tab", r"\t", "\t"])
@@ -47,7 +58,12 @@ def test_a_tab_has_three_spellings(text: str) -> None:
         ("priority", "٣", "E_OPTION"),
         ("load", "now", "E_OPTION"),
         ("load", "while_uploading", "E_OPTION_UNSUPPORTED"),
-        ("mode", "atomic", "E_OPTION_UNSUPPORTED"),
+        ("max_rejects", "", "E_OPTION"),
+        ("max_rejects", "-1", "E_OPTION"),
+        ("max_rejects", "101%", "E_OPTION"),
+        ("parent", "", "E_OPTION"),
+        ("parent", "1", "E_OPTION"),
+        ("parent", "{01990000-0000-7000-8000-000000000000}", "E_OPTION"),
         ("mode", "fast", "E_OPTION"),
     ],
 )

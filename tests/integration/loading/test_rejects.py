@@ -8,7 +8,7 @@ import pytest
 
 from ingest.database import Database, Session
 from ingest.dialect import Dialect
-from ingest.jobs import Jobs
+from ingest.rejects import RejectFilter, Rejects
 from tests.integration.build import HEADER_BYTES, spec
 from tests.integration.loading.ladder import Loaded, load, rows
 
@@ -135,20 +135,22 @@ async def test_rejects_as_the_api_shows_them(any_database: Database) -> None:
     await any_database.execute(TABLE)
     data = b"x,w\n1,\xff\n2,\ny,w\n" + b"3," + b"z" * 5000 + b",\n"
     loaded = await load(any_database, spec(("id", "integer"), ("w", "text")), data)
-    jobs, job_id = Jobs(any_database), loaded.chunk.job_id
-    page, total = await jobs.rejects(job_id, page=1, limit=2)
-    assert ([reject["line"] for reject in page], total) == ([2, 3], 5)
-    assert page[1]["raw"] == "1,\\xff"
-    assert set(page[0]) == {"line", "byte_offset", "column", "value", "code", "sqlstate", "message", "raw", "truncated"}
-    page, total = await jobs.rejects(job_id, page=3, limit=2)
-    assert ([(reject["line"], len(reject["raw"]), reject["truncated"]) for reject in page], total) == (
-        [(6, 4096, True)],
-        5,
-    )
-    page, total = await jobs.rejects(job_id, page=1, limit=10, code="E_TYPE")
-    assert ([reject["value"] for reject in page], total) == (["x", "y"], 2)
-    page, total = await jobs.rejects(job_id, page=1, limit=10, column="w")
-    assert ([reject["code"] for reject in page], total) == (["E_NOT_NULL"], 1)
+    rejects, job_id = Rejects(any_database), loaded.chunk.job_id
+    page = await rejects.page(job_id, RejectFilter(), limit=2)
+    assert ([reject["line"] for reject in page.items], page.total, page.stored) == ([2, 3], 5, 5)
+    assert page.items[1]["raw"] == "1,\\xff"
+    assert set(page.items[0]) == {
+        "line", "byte_offset", "column", "value", "code", "sqlstate", "message", "raw", "truncated", "resolved_by"
+    }  # fmt: skip
+    page = await rejects.page(job_id, RejectFilter(), page=3, limit=2)
+    assert [(reject["line"], len(reject["raw"]), reject["truncated"]) for reject in page.items] == [(6, 4096, True)]
+    assert page.after is None
+    page = await rejects.page(job_id, RejectFilter(code="E_TYPE"), limit=10)
+    assert ([reject["value"] for reject in page.items], page.total) == (["x", "y"], 2)
+    page = await rejects.page(job_id, RejectFilter(column="w"), limit=10)
+    assert ([reject["code"] for reject in page.items], page.total) == (["E_NOT_NULL"], 1)
+    page = await rejects.page(job_id, RejectFilter(line=5), limit=10)
+    assert ([reject["line"] for reject in page.items], page.total) == ([5], 1)
 
 
 async def test_the_null_text_and_quotes(any_database: Database) -> None:

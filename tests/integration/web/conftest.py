@@ -16,7 +16,7 @@ from ingest.web.app import create_app
 from ingest.web.edge import serve_http
 from ingest.web.listening import Address
 
-from .fakes import FakeDatasets, FakeHealth, FakeJobs, FakeReceiving
+from .fakes import FakeDatasets, FakeHealth, FakeJobs, FakeReceiving, FakeRejects, FakeRetrying
 
 MAX_UPLOAD_BYTES = 8 * 1024 * 1024
 
@@ -29,6 +29,8 @@ class Web:
     address: Address
     receiving: FakeReceiving
     jobs: FakeJobs
+    rejects: FakeRejects
+    retrying: FakeRetrying
     health: FakeHealth
     draining: trio.Event
     shutdown: trio.Event
@@ -55,9 +57,17 @@ def settings() -> Settings:
 async def web(nursery: trio.Nursery, settings: Settings) -> AsyncIterator[Web]:
     """Serve the application; the server is stopped when the test ends."""
     receiving, jobs, health = FakeReceiving(), FakeJobs(), FakeHealth()
+    rejects, retrying = FakeRejects(), FakeRetrying()
     draining, shutdown, stopped = trio.Event(), trio.Event(), trio.Event()
     app = create_app(
-        settings=settings, receiving=receiving, jobs=jobs, datasets=FakeDatasets(), health=health, draining=draining
+        settings=settings,
+        receiving=receiving,
+        jobs=jobs,
+        rejects=rejects,
+        retrying=retrying,
+        datasets=FakeDatasets(),
+        health=health,
+        draining=draining,
     )
 
     async def serve(task_status: trio.TaskStatus[Address]) -> None:
@@ -66,7 +76,7 @@ async def web(nursery: trio.Nursery, settings: Settings) -> AsyncIterator[Web]:
 
     address: Address = await nursery.start(serve)
     client = httpx.AsyncClient(base_url=address.url, timeout=10)
-    yield Web(app, address, receiving, jobs, health, draining, shutdown, stopped, client)
+    yield Web(app, address, receiving, jobs, rejects, retrying, health, draining, shutdown, stopped, client)
     await client.aclose()
     shutdown.set()
     with trio.fail_after(10):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,6 +15,7 @@ import trio
 from ingest.errors import FileError, IngestError, RequestError
 from ingest.job import JobState, JobView
 from ingest.receiving import UploadOptions
+from ingest.rejects import RejectFilter, RejectPage
 from ingest.tables import TableDataset
 from ingest.web.health import (
     BatchesInFlight,
@@ -116,7 +117,6 @@ class FakeJobs:
 
     def __init__(self) -> None:
         self.views: list[JobView] = []
-        self.reject_rows: list[dict[str, Any]] = []
         self.failure: Exception | None = None
         self.asked: dict[str, Any] = {}
 
@@ -142,12 +142,66 @@ class FakeJobs:
         self._ask(job_id=job_id, page=page, limit=limit)
         return [{"ordinal": 1, "claimed_at": datetime(2026, 1, 1, tzinfo=UTC)}], 1
 
-    async def rejects(
-        self, job_id: UUID, *, page: int, limit: int, code: str | None, column: str | None
-    ) -> tuple[list[dict[str, Any]], int]:
+
+class FakeRejects:
+    """Holds rejects, and the pieces of a file of them; each piece is a trio checkpoint."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+        self.after: tuple[int, int] | None = None
+        self.pieces: Iterable[bytes] = (b"header\n",)
+        self.taken = 0
+        self.failure: Exception | None = None
+        self.asked: dict[str, Any] = {}
+
+    async def page(
+        self, job_id: UUID, wanted: RejectFilter, *, limit: int, page: int, after: tuple[int, int]
+    ) -> RejectPage:
         """Return all rejects as one page."""
-        self._ask(job_id=job_id, page=page, limit=limit, code=code, column=column)
-        return self.reject_rows, len(self.reject_rows)
+        self.asked = {"job_id": job_id, "wanted": wanted, "limit": limit, "page": page, "after": after}
+        return RejectPage(items=self.rows, after=self.after, total=len(self.rows), stored=len(self.rows))
+
+    async def summary(self, job_id: UUID) -> dict[str, Any]:
+        """Return one group."""
+        return {"stored": 1, "groups": [{"column": "a", "code": "E_TYPE", "count": 1}]}
+
+    async def export(self, job_id: UUID, *, resolved: bool | None) -> AsyncIterator[bytes]:
+        """Return the pieces."""
+        self.asked = {"job_id": job_id, "resolved": resolved}
+        return FakeFile(self)
+
+
+class FakeFile:
+    """The pieces of a file, counted as they are taken."""
+
+    def __init__(self, rejects: FakeRejects) -> None:
+        self._rejects = rejects
+        self._left = iter(rejects.pieces)
+
+    def __aiter__(self) -> FakeFile:
+        return self
+
+    async def __anext__(self) -> bytes:
+        await trio.lowlevel.checkpoint()
+        if self._rejects.failure is not None:
+            raise self._rejects.failure
+        for piece in self._left:
+            self._rejects.taken += 1
+            return piece
+        raise StopAsyncIteration
+
+
+class FakeRetrying:
+    """Retries a job of its own, or raises `failure`."""
+
+    def __init__(self) -> None:
+        self.failure: Exception | None = None
+
+    async def retry(self, job_id: UUID) -> JobView:
+        """Return the job, pending again."""
+        if self.failure is not None:
+            raise self.failure
+        return job_view(id=job_id)
 
 
 class FakeDatasets:

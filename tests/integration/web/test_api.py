@@ -8,6 +8,7 @@ import pytest
 
 from ingest.errors import PermanentError, UnavailableError
 from ingest.job import JobState
+from ingest.rejects import RejectFilter
 
 from .conftest import Web
 from .fakes import job_view
@@ -55,7 +56,7 @@ async def test_a_wrong_query_is_400(web: Web, query: str) -> None:
     assert (response.status_code, response.json()["code"]) == (400, "E_OPTION")
 
 
-@pytest.mark.parametrize("path", ["", "/progress", "/chunks", "/rejects"])
+@pytest.mark.parametrize("path", ["", "/progress", "/chunks", "/rejects", "/rejects/summary", "/rejects.csv"])
 @pytest.mark.parametrize("job_id", [uuid4(), "x", "%00", f"{{{uuid4()}}}", uuid4().hex])
 async def test_an_unknown_job_is_404(web: Web, path: str, job_id: object) -> None:
     """Also when the id is not one at all."""
@@ -68,12 +69,15 @@ async def test_rejects_show_raw_as_text(web: Web) -> None:
     """Bytes that are not UTF-8 are shown as escapes."""
     view = job_view()
     web.jobs.views = [view]
-    web.jobs.reject_rows = [{"line": 7, "raw": b"caf\xe9,\xc3\xa9", "code": "E_ENCODING"}]
+    web.rejects.rows = [{"line": 7, "raw": b"caf\xe9,\xc3\xa9", "code": "E_ENCODING"}]
     body = (await web.client.get(f"{BASE}/jobs/{view.id}/rejects?limit=5&code=E_ENCODING&column=a")).json()
     assert body == {
-        "rejects": [{"line": 7, "raw": "caf\\xe9,é", "code": "E_ENCODING"}], "page": 1, "limit": 5, "total": 1
+        "rejects": [{"line": 7, "raw": "caf\\xe9,é", "code": "E_ENCODING"}], "page": 1, "limit": 5, "total": 1,
+        "stored": 1, "rejected": 0, "next": None,
     }  # fmt: skip
-    assert web.jobs.asked == {"job_id": view.id, "page": 1, "limit": 5, "code": "E_ENCODING", "column": "a"}
+    assert web.rejects.asked == {
+        "job_id": view.id, "wanted": RejectFilter(code="E_ENCODING", column="a"), "page": 1, "limit": 5, "after": (0, 0)
+    }  # fmt: skip
 
 
 async def test_chunks_come_in_pages(web: Web) -> None:

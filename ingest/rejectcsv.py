@@ -1,0 +1,68 @@
+"""Rejected records as CSV in the dialect and with the columns of their file, to be corrected and sent again.
+
+Behind the file's own columns stand ORIGIN: where the record was and why it was rejected. Pure: rows in, bytes out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ingest.dialect import Dialect
+from ingest.formula import guard
+from ingest.loading.fields import fields
+from ingest.reject import MAX_RAW_BYTES
+from ingest.spec import LoadSpec
+
+ORIGIN = ("_line", "_column", "_code", "_error")
+CUT = "the record is longer than is kept of it: take it from the file"
+
+
+class RejectLines:
+    """Writes the lines of one job's file of rejects."""
+
+    def __init__(self, spec: LoadSpec) -> None:
+        self._dialect = spec.dialect
+        self._header = spec.header or tuple(column.name for column in spec.columns)
+        # The columns of an earlier export are its own business; this one says where the record is in this file.
+        self._kept = [i for i, name in enumerate(self._header) if name.lower() not in ORIGIN]
+
+    def header(self) -> bytes:
+        """Return the header line."""
+        return self._line([*(self._header[i] for i in self._kept), *ORIGIN])
+
+    def record(self, row: Mapping[str, Any]) -> bytes:
+        """Return the line of a record, from a row of the statement `rejected_records`."""
+        raw = row["raw"].encode() if row["raw_bytes"] is None else bytes(row["raw_bytes"])
+        values = self._values(raw)
+        cut = row["truncated"] and len(raw) >= MAX_RAW_BYTES
+        message = f"{row['messages']}; {CUT}" if cut else row["messages"]
+        origin = (str(row["line"]), row["columns"], row["codes"], message)
+        return self._line([*(values[i] for i in self._kept), *origin])
+
+    def _values(self, raw: bytes) -> list[str | None]:
+        """Return the record's fields, as many as the header has: missing ones are NULL, surplus ones join the last."""
+        found = [None if field is None else _text(field) for field in fields(raw, self._dialect)]
+        width = len(self._header)
+        if len(found) > width:
+            surplus = [self._dialect.null if field is None else field for field in found[width - 1 :]]
+            found[width - 1 :] = [self._dialect.delimiter.join(surplus)]
+        return found + [None] * (width - len(found))
+
+    def _line(self, values: Sequence[str | None]) -> bytes:
+        return (self._dialect.delimiter.join(_written(value, self._dialect) for value in values) + "\n").encode()
+
+
+def _text(field: bytes) -> str:
+    """Return a field as text that any program can read: bytes that are no UTF-8, and NUL, as escapes."""
+    return field.decode("utf-8", "backslashreplace").replace("\x00", "\\x00")
+
+
+def _written(value: str | None, dialect: Dialect) -> str:
+    """Return a field as it stands in the file; a text that would be taken for NULL is quoted."""
+    if value is None:
+        return dialect.null
+    text, quote = guard(value), dialect.quote
+    if text == dialect.null or text != text.strip() or any(c in text for c in (dialect.delimiter, quote, "\n", "\r")):
+        return quote + text.replace(quote, quote * 2) + quote
+    return text
