@@ -6,11 +6,12 @@ from pathlib import Path
 
 from ingest.definition import Definition
 from ingest.definitiontext import DefinitionError, read_definition
+from ingest.detection import AUTO
 from ingest.errors import SettingsError
 from ingest.statements import sql_folder
 
 MOST_BYTES = 1024 * 1024
-RESERVED = {"auto": "it stands for the dataset that fits the header"}
+RESERVED = {AUTO: "it stands for the dataset that fits the header"}
 
 
 def known_definitions(folder: Path | None) -> tuple[Definition, ...]:

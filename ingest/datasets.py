@@ -7,6 +7,7 @@ settings allow; identifiers always come from the catalogue, never from a request
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -16,6 +17,7 @@ from ingest.database import Database, Record
 from ingest.datasetfiles import known_definitions
 from ingest.defined import DefinedDataset, fingerprint
 from ingest.definition import Definition
+from ingest.detection import AUTO, AutoDataset
 from ingest.dialect import Dialect
 from ingest.errors import RequestError
 from ingest.spec import LoadSpec
@@ -51,11 +53,14 @@ class Datasets:
         self._targets = Targets(database)
 
     async def find(self, name: str) -> Dataset:
-        """Return a dataset. Raises RequestError (E_DATASET_UNKNOWN) when there is none of that name.
+        """Return a dataset; `auto` is whichever definition fits the header of a file, never a table.
 
+        Raises RequestError (E_DATASET_UNKNOWN) when there is none of that name.
         A table in a schema that is not allowed is answered like one that does not exist.
         """
         schema, dot, table = name.partition(".")
+        if name == AUTO:
+            return AutoDataset(datasets=tuple(await self.defined()))
         if not dot:
             found: Dataset | None = await self._definition(name)
         else:
@@ -84,7 +89,7 @@ class Datasets:
     async def save(self, definition: Definition) -> int:
         """Store a definition unless its latest version says the same; return the version that holds."""
         version: int = await self._database.value(
-            statement("save_definition"), definition.name, definition.to_json(), fingerprint(definition)
+            statement("save_definition"), definition.name, json.dumps(definition.to_json()), fingerprint(definition)
         )
         return version
 
@@ -129,7 +134,7 @@ class Datasets:
 
 def _defined_from(row: Record) -> DefinedDataset:
     try:
-        definition = Definition.from_json(row["definition"])
+        definition = Definition.from_json(json.loads(row["definition"]))
     except ValidationError:
         text = f"the stored definition of dataset {row['name']} is of another version of ingest: apply its file again"
         raise RequestError(text, code="E_DATASET_UNKNOWN") from None

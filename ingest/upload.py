@@ -190,6 +190,9 @@ class Upload:
             max_stored_rejects=self._settings.max_stored_rejects,
             queue=self._target.queue,
         )
+        if spec.certainty is not None:
+            facts = {"dataset": spec.dataset, "platform": spec.platform, "certainty": spec.certainty}
+            log.info("dataset_recognised", job_id=str(self._id), **facts)
         self._creating = True
         await self._jobs.create(new)
         self._job_exists = True

@@ -152,8 +152,7 @@ def _terminate(connection: PoolConnectionProxy) -> None:
 
 async def prepare(connection: asyncpg.Connection) -> None:
     """Make a new connection speak JSON as Python values, and its backend end soon when we have gone."""
-    for type_name in ("json", "jsonb"):
-        await connection.set_type_codec(type_name, encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
+    await connection.set_type_codec("jsonb", encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
     try:
         await connection.execute(NOTICE_OUR_END)
     except asyncpg.InvalidParameterValueError:

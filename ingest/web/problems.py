@@ -54,6 +54,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "E_HEADER_EMPTY": Kind(422, "The header has a column without a name"),
         "E_TOO_MANY_COLUMNS": Kind(422, "The file has more columns than a table can have"),
         "E_HEADER_MISMATCH": Kind(422, "The header does not fit the dataset"),
+        "E_DATASET_UNSURE": Kind(422, "The header does not tell which dataset it belongs to"),
         "E_QUOTE_OPEN": Kind(422, "A quote is never closed"),
         "E_RECORD_TOO_LARGE": Kind(422, "A record is longer than allowed"),
         # the service and what it stands on
