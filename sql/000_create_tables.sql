@@ -159,5 +159,15 @@ CREATE TABLE IF NOT EXISTS ingest.workers (
     heartbeat_at timestamptz NOT NULL DEFAULT clock_timestamp()
 ) WITH (fillfactor = 50);
 
+-- The dataset definitions, every version that was ever in force. Jobs pin a version; rows are never changed.
+CREATE TABLE IF NOT EXISTS ingest.datasets (
+    name       text NOT NULL,
+    version    integer NOT NULL CHECK (version >= 1),
+    definition json NOT NULL,                                -- not jsonb, which forgets the order of columns
+    sha256     bytea NOT NULL CHECK (length(sha256) = 32),   -- of what the definition says
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (name, version)
+);
+
 ALTER TABLE ingest.chunks SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
 ALTER TABLE ingest.leases SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 200);

@@ -491,3 +491,19 @@ BEGIN
         END IF;
     END LOOP;
 END $$;
+
+-- Store a definition as the next version, unless the latest one says the same; returns the version that holds.
+CREATE OR REPLACE FUNCTION ingest.save_definition(p_name text, p_definition json, p_sha256 bytea) RETURNS integer
+LANGUAGE plpgsql AS $$
+DECLARE
+    latest ingest.datasets;
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtext('ingest.datasets'), hashtext(p_name));
+    SELECT * INTO latest FROM ingest.datasets WHERE name = p_name ORDER BY version DESC LIMIT 1;
+    IF latest.sha256 = p_sha256 THEN
+        RETURN latest.version;
+    END IF;
+    INSERT INTO ingest.datasets (name, version, definition, sha256)
+    VALUES (p_name, coalesce(latest.version, 0) + 1, p_definition, p_sha256);
+    RETURN coalesce(latest.version, 0) + 1;
+END $$;

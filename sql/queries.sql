@@ -257,6 +257,26 @@ SELECT CASE WHEN a.attname IS NULL OR a.attgenerated <> '' THEN '' ELSE a.attnam
  WHERE n.nspname = $1 AND c.relname = $2
  GROUP BY 1;
 
+-- name: save_definition
+SELECT ingest.save_definition($1, $2, $3);
+
+-- name: latest_definition
+SELECT name, version, definition FROM ingest.datasets WHERE name = $1 ORDER BY version DESC LIMIT 1;
+
+-- name: latest_definitions
+SELECT DISTINCT ON (name) name, version, definition FROM ingest.datasets ORDER BY name, version DESC;
+
+-- name: unique_keys
+-- The columns of each unique index that ON CONFLICT can name: whole columns, all rows, checked at once.
+SELECT (SELECT array_agg(a.attname::text) FROM unnest(i.indkey[:i.indnkeyatts - 1]) AS k (attnum)
+          JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum) AS columns
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_index i ON i.indrelid = c.oid
+ WHERE n.nspname = $1 AND c.relname = $2 AND i.indisunique AND i.indisvalid AND i.indimmediate
+   AND i.indpred IS NULL AND i.indexprs IS NULL;
+
+-- name: unknown_types
+SELECT t AS name FROM unnest($1::text[]) AS u (t) WHERE to_regtype(t) IS NULL;
+
 -- name: may_drop_rows
 SELECT ingest.may_drop_rows($1::text::regclass);
 
