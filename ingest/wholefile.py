@@ -40,9 +40,10 @@ async def run(lead: Chunk, work: Work, account: Account) -> bool:
     async with work.database.hold() as held:
         await held.run(lambda session: session.execute(begin_whole(lead)))
         whole = _Whole(lead, chunks, work, held)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_read, chunks, work, send, account)
-            with receive:
+        # The channel is closed last: a reader that finds it broken would hide the error that broke it.
+        with receive:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_read, chunks, work, send, account)
                 async for batch in receive:
                     await whole.load(batch, account)
         complete = await whole.finish()
