@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
 
+from ingest.job import JobMode
 from ingest.spec import LoadSpec
 
 
@@ -65,8 +66,10 @@ class Chunk:
     attempt: int
     spec: LoadSpec
     cut: ChunkCut
+    mode: JobMode = JobMode.BATCHES
+    parent_id: UUID | None = None  # the job whose rejects the file corrects
+    max_stored_rejects: int = 0  # of the job; only a load as a whole counts them by itself
     has_budget: bool = False  # its job may end because of too many rejects
-    parent_id: UUID | None = None  # the job whose rejects its file corrects
 
     def ranges(self) -> Iterator[BatchRange]:
         """Yield the chunk's batches in file order."""

@@ -1,35 +1,31 @@
 """The `ingest` command: arguments and environment become Settings, then the service or one task runs.
 
-The only module that reads the environment. What goes wrong on purpose is one line on standard error; exit codes are
-0 done, 1 failed, 2 wrong usage or settings, 3 loaded but with rejects.
+What goes wrong on purpose is one line on standard error; exit codes are 0 done, 1 failed, 2 wrong usage or settings,
+3 loaded but with rejects.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import click
 import trio
-from dotenv import dotenv_values
 
 from ingest import __version__, localload, logs, memory
 from ingest.budget import Budget
-from ingest.database import migrate, open_database
-from ingest.database.embedded import bin_path, embedded_postgres
-from ingest.datasets import Dataset, Datasets
+from ingest.database import migrate
+from ingest.database.embedded import bin_path
+from ingest.datasetcommands import datasets_group
 from ingest.dialect import Dialect
+from ingest.environment import database_dsn, read_settings
 from ingest.errors import IngestError, SettingsError, StorageError, leaves
 from ingest.job import DEFAULT_PRIORITY, JobMode
 from ingest.receiving import UploadOptions
-from ingest.settings import Settings
 
 FAILED, USAGE, WITH_REJECTS = 1, 2, 3
 
@@ -74,21 +70,6 @@ def commands() -> None:
     """
 
 
-def _settings(**flags: object) -> Settings:
-    environment = {name: value for name, value in dotenv_values(".env").items() if value is not None} | dict(os.environ)
-    return Settings.from_environment(environment, **flags)
-
-
-@contextmanager
-def _dsn(settings: Settings) -> Iterator[str]:
-    """The database to use: the one that is set, or the embedded one, which runs as long as it is used."""
-    if settings.database_url is not None:
-        yield settings.database_url
-        return
-    with embedded_postgres(settings.data_dir) as dsn:
-        yield dsn
-
-
 def _listening(command: Callable[..., None]) -> Callable[..., None]:
     host = click.option("--host", help="Address to listen on (HOST, 127.0.0.1).")
     port = click.option("--port", type=int, help="Port to listen on, 0 for any free one (PORT, 8000).")
@@ -96,12 +77,12 @@ def _listening(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _serve(host: str | None, port: int | None, *, api: bool, worker: bool) -> None:
-    settings = _settings(host=host, port=port)
+    settings = read_settings(host=host, port=port)
     logs.configure(settings.log_level, settings.log_format)
     # Half of what there is to import is for HTTP, and only those who serve should wait for it.
     from ingest import service
 
-    with _dsn(settings) as dsn:
+    with database_dsn(settings) as dsn:
         trio.run(service.serve, settings, dsn, service.Roles(api=api, worker=worker), partial(print, flush=True))
 
 
@@ -130,9 +111,9 @@ def worker(host: str | None, port: int | None) -> None:
 @click.option("--dry-run", is_flag=True, help="Print what would be applied and change nothing.")
 def migrate_command(dry_run: bool) -> None:
     """Bring the schema `ingest` of the database up to date."""
-    settings = _settings()
+    settings = read_settings()
     logs.configure(settings.log_level, settings.log_format)
-    with _dsn(settings) as dsn:
+    with database_dsn(settings) as dsn:
         names = trio.run(partial(migrate, dsn, dry_run=dry_run))
     for name in names:
         click.echo(f"{'would apply' if dry_run else 'applied'} {name}")
@@ -144,15 +125,18 @@ def migrate_command(dry_run: bool) -> None:
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[PSQL ARGUMENTS...]")
 def psql_command(arguments: tuple[str, ...]) -> None:
     """Open psql on the service's database; the embedded one needs no password and no installation."""
-    settings = _settings()
+    settings = read_settings()
     logs.configure("WARNING", settings.log_format)
-    with _dsn(settings) as dsn:
+    with database_dsn(settings) as dsn:
         sys.exit(subprocess.run([bin_path() / "psql", dsn, *arguments]).returncode)
 
 
 @commands.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.option("--dataset", required=True, help="Where the rows go: a dataset's name or schema.table.")
+@click.option(
+    "--parameter", "parameters", multiple=True, metavar="NAME=VALUE", help="A value that the dataset asks for."
+)
 @click.option("--delimiter", default=",", show_default=True, help="One character, or `tab`.")
 @click.option("--quote", default='"', show_default=True, help="One character.")
 @click.option("--null", default="", help="The unquoted text that means NULL (default: nothing).")
@@ -176,6 +160,7 @@ def psql_command(arguments: tuple[str, ...]) -> None:
 def load(
     files: tuple[str, ...],
     dataset: str,
+    parameters: tuple[str, ...],
     delimiter: str,
     quote: str,
     null: str,
@@ -189,7 +174,7 @@ def load(
 
     A load that was killed goes on where it was when the same command is given again: nothing is loaded twice.
     """
-    settings = _settings()
+    settings = read_settings()
     logs.configure("WARNING" if settings.log_level == "INFO" else settings.log_level, settings.log_format)
     _check_output(rejects_path, files)
     options = UploadOptions(
@@ -200,13 +185,21 @@ def load(
         bytes_total=None,
         mode=JobMode(mode),
         budget=None if max_rejects is None else Budget.parse(max_rejects),
+        parameters=_parameters(parameters),
     )
     paths = [None if name == "-" else Path(name) for name in files]
-    with _dsn(settings) as dsn, _writing(rejects_path) as write:
+    with database_dsn(settings) as dsn, _writing(rejects_path) as write:
         load = partial(localload.load_files, quiet=quiet or as_json, write_rejects=write)
         views = trio.run(load, settings, dsn, paths, options)
     localload.show(views, as_json=as_json)
     sys.exit(localload.exit_code(views))
+
+
+def _parameters(pairs: Sequence[str]) -> dict[str, str]:
+    wrong = [pair for pair in pairs if not pair.partition("=")[1]]
+    if wrong:
+        raise click.UsageError(f"--parameter must be NAME=VALUE, not {wrong[0][:50]!r}")
+    return {name: value for name, _, value in (pair.partition("=") for pair in pairs)}
 
 
 def _check_output(path: Path | None, files: Sequence[str]) -> None:
@@ -232,45 +225,4 @@ def _writing(path: Path | None) -> Iterator[Callable[[bytes], object] | None]:
         yield file.write
 
 
-@commands.group("datasets")
-def datasets_group() -> None:
-    """List and show the datasets that rows can be loaded into."""
-
-
-@datasets_group.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
-def datasets_list(as_json: bool) -> None:
-    """List the datasets."""
-    found = _ask(lambda datasets: datasets.all())
-    if as_json:
-        click.echo(json.dumps([dataset.to_json() for dataset in found], indent=2))
-        return
-    for dataset in found:
-        click.echo(f"{dataset.name:<30} {dataset.schema}.{dataset.table}, {len(dataset.columns)} columns")
-
-
-@datasets_group.command("show")
-@click.argument("name")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
-def datasets_show(name: str, as_json: bool) -> None:
-    """Show the columns of a dataset."""
-    dataset: Dataset = _ask(lambda datasets: datasets.find(name))
-    if as_json:
-        click.echo(json.dumps(dataset.to_json(), indent=2))
-        return
-    click.echo(f"{dataset.name} -> {dataset.schema}.{dataset.table}")
-    for column in dataset.columns:
-        notes = [word for word, holds in (("required", column.required), ("key", column.is_key)) if holds]
-        click.echo(f"  {column.name:<30} {column.type:<30} {', '.join(notes)}")
-
-
-def _ask(question: Callable[[Datasets], Awaitable[Any]]) -> Any:
-    settings = _settings()
-    logs.configure("WARNING", settings.log_format)
-
-    async def ask(dsn: str) -> Any:
-        async with open_database(dsn, pool_size=2, name="ingest datasets") as database:
-            return await question(Datasets(database, settings.allowed_schemas))
-
-    with _dsn(settings) as dsn:
-        return trio.run(ask, dsn)
+commands.add_command(datasets_group)

@@ -1,113 +1,70 @@
-"""Datasets: where rows go and how to read them. Any existing table is one; some are shipped with the project.
+"""Datasets: where rows go and how to read them. Definitions are kept in the database; any existing table is one too.
 
-A table is a dataset under `schema.table`, only in the schemas that the settings allow; identifiers always come from
-the catalogue, never from a request or a header.
+The latest version of a definition counts. Those that were read from files at the start become versions when they are
+first asked for, if they say anything new. A table is a dataset under `schema.table`, only in the schemas that the
+settings allow; identifiers always come from the catalogue, never from a request or a header.
 """
 
 from __future__ import annotations
 
-import unicodedata
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from pydantic import ValidationError
 
 from ingest.database import Database, Record
-from ingest.errors import FileError, RequestError
-from ingest.spec import Column
-from ingest.statements import dataset_script, statement
-
-# Datasets that the project ships: the table each fills, made by sql/datasets/NAME.sql when it is first used.
-SHIPPED = {"customers": ("public", "customers")}
-SHIPPED_DESCRIPTIONS = {"customers": "One row a customer, known by e-mail address."}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TargetColumn:
-    """A column of the target table as the catalogue has it; `type` includes its length."""
-
-    name: str
-    type: str
-    required: bool  # NOT NULL and nothing to fill it
-    generated: bool
-    is_key: bool
+from ingest.datasetfiles import known_definitions
+from ingest.defined import DefinedDataset, fingerprint
+from ingest.definition import Definition
+from ingest.detection import AUTO, AutoDataset
+from ingest.dialect import Dialect
+from ingest.errors import RequestError
+from ingest.spec import LoadSpec
+from ingest.statements import statement
+from ingest.tables import TableDataset, TargetColumn
+from ingest.targets import Targets
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dataset:
-    """A dataset: a name and the table it fills."""
+class Dataset(Protocol):
+    """What an upload needs to know of a dataset, be it a table or a definition."""
 
-    name: str
-    schema: str
-    table: str
-    columns: tuple[TargetColumn, ...]
-    description: str | None = None
-    order_columns: frozenset[str] = frozenset()  # of keys and references to the table itself; "" for what is computed
+    @property
+    def name(self) -> str: ...
 
-    def is_keyed(self, columns: Sequence[Column]) -> bool:
-        """Tell whether records that fill `columns` can collide with one another or refer to one another."""
-        return bool(self.order_columns & {"", *(column.name for column in columns)})
+    def check_parameters(self, parameters: Mapping[str, str]) -> None: ...
 
-    def plan(self, header: Sequence[str]) -> tuple[Column, ...]:
-        """Map a header to the table's columns, in file order.
+    def spec(
+        self, names: Sequence[str], *, dialect: Dialect, parameters: Mapping[str, str], resubmission: bool = False
+    ) -> LoadSpec: ...
 
-        Names are matched exactly, else after trim, case folding and Unicode normalisation. Raises FileError
-        (E_HEADER_MISMATCH) that names every missing, unknown and duplicate column at once.
-        """
-        exact = {column.name: column for column in self.columns}
-        folded = _unambiguous(self.columns)
-        matches = [exact.get(name) or folded.get(fold(name)) for name in header]
-        found = [match for match in matches if match is not None and not match.generated]
-        counts = Counter(column.name for column in found)
-        unknown = [name for name, match in zip(header, matches, strict=True) if match is None or match.generated]
-        duplicate = sorted(name for name, count in counts.items() if count > 1)
-        missing = [column.name for column in self.columns if column.required and column.name not in counts]
-        if unknown or duplicate or missing:
-            raise self._mismatch(missing, unknown, duplicate)
-        return tuple(Column(name=column.name, type=column.type) for column in found)
-
-    def _mismatch(self, missing: list[str], unknown: list[str], duplicate: list[str]) -> FileError:
-        parts = [
-            f"{label}: {_shown(names)}"
-            for label, names in (("missing", missing), ("unknown", unknown), ("more than once", duplicate))
-            if names
-        ]
-        loadable = [column.name for column in self.columns if not column.generated]
-        return FileError(
-            f"the header does not fit dataset {self.name} ({'; '.join(parts)}). Its columns are {_shown(loadable)}",
-            code="E_HEADER_MISMATCH",
-            missing=missing[:100],
-            unknown=[name[:100] for name in unknown[:100]],
-            duplicate=duplicate[:100],
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the dataset as the API shows it."""
-        return {
-            "name": self.name,
-            "table": f"{self.schema}.{self.table}",
-            "mode": "append",
-            "description": self.description,
-            "columns": [asdict(column) for column in self.columns],
-        }
+    def to_json(self) -> dict[str, Any]: ...
 
 
 class Datasets:
-    """The datasets that requests may name."""
+    """The datasets that requests may name. `definitions` are those read from files, the shipped ones by default."""
 
-    def __init__(self, database: Database, allowed_schemas: frozenset[str]) -> None:
+    def __init__(
+        self, database: Database, allowed_schemas: frozenset[str], definitions: Sequence[Definition] | None = None
+    ) -> None:
         self._database = database
         self._allowed_schemas = allowed_schemas
+        self._unsaved = list(known_definitions(None) if definitions is None else definitions)
+        self._targets = Targets(database)
 
     async def find(self, name: str) -> Dataset:
-        """Return a dataset. Raises RequestError (E_DATASET_UNKNOWN) when there is none of that name.
+        """Return a dataset; `auto` is whichever definition fits the header of a file, never a table.
 
+        Raises RequestError (E_DATASET_UNKNOWN) when there is none of that name.
         A table in a schema that is not allowed is answered like one that does not exist.
         """
-        if name in SHIPPED:
-            return await self._shipped(name)
         schema, dot, table = name.partition(".")
-        found = await self._table(name, schema, table) if dot and schema in self._allowed_schemas else None
+        if name == AUTO:
+            return AutoDataset(datasets=tuple(await self.defined()))
+        if not dot:
+            found: Dataset | None = await self._definition(name)
+        else:
+            found = await self._table(name, schema, table) if schema in self._allowed_schemas else None
         if found is None:
             raise RequestError(
                 f"there is no dataset {name[:200]!r}; GET /api/v1/csv/datasets lists them", code="E_DATASET_UNKNOWN"
@@ -115,32 +72,57 @@ class Datasets:
         return found
 
     async def all(self) -> list[Dataset]:
-        """Return every dataset: the shipped ones, then the tables of the allowed schemas."""
+        """Return every dataset: the definitions by name, then the tables of the allowed schemas."""
         rows = await self._database.fetch(statement("tables_of_schemas"), sorted(self._allowed_schemas))
         tables = [
             await self._table(f"{row['schema']}.{row['table']}", row["schema"], row["table"], row["description"])
             for row in rows
         ]
-        return [await self._shipped(name) for name in SHIPPED] + [table for table in tables if table is not None]
+        return [*await self.defined(), *(table for table in tables if table is not None)]
 
-    async def _shipped(self, name: str) -> Dataset:
-        schema, table = SHIPPED[name]
-        found = await self._table(name, schema, table, SHIPPED_DESCRIPTIONS[name])
-        if found is None:
-            await self._database.execute(dataset_script(name) or "")
-            found = await self._table(name, schema, table, SHIPPED_DESCRIPTIONS[name])
-        if found is None:
-            raise RequestError(f"the table of dataset {name} cannot be read", code="E_DATASET_UNKNOWN")
-        return found
+    async def defined(self) -> list[DefinedDataset]:
+        """Return the latest version of every definition, by name."""
+        await self._save_files()
+        rows = await self._database.fetch(statement("latest_definitions"))
+        return [_defined_from(row) for row in rows]
 
-    async def _table(self, name: str, schema: str, table: str, description: str | None = None) -> Dataset | None:
+    async def save(self, definition: Definition) -> int:
+        """Store a definition unless its latest version says the same; return the version that holds."""
+        version: int = await self._database.value(
+            statement("save_definition"), definition.name, json.dumps(definition.to_json()), fingerprint(definition)
+        )
+        return version
+
+    async def ready(self, spec: LoadSpec) -> None:
+        """Make sure that the tables of a plan can take its rows; those of a shipped dataset are made when missing.
+
+        Raises RequestError (E_DATASET_TABLE) that says what is wrong with which table.
+        """
+        if spec.version is not None and spec.plan is not None:
+            await self._targets.check(spec.dataset, spec.plan)
+
+    async def _definition(self, name: str) -> DefinedDataset | None:
+        if "\x00" in name:
+            return None
+        await self._save_files()
+        rows = await self._database.fetch(statement("latest_definition"), name)
+        return _defined_from(rows[0]) if rows else None
+
+    async def _save_files(self) -> None:
+        """Store the definitions that were read from files, once in the life of the process."""
+        for definition in tuple(self._unsaved):
+            await self.save(definition)
+            if definition in self._unsaved:  # another request may have been here meanwhile
+                self._unsaved.remove(definition)
+
+    async def _table(self, name: str, schema: str, table: str, description: str | None = None) -> TableDataset | None:
         if "\x00" in schema + table:
             return None
         rows = await self._database.fetch(statement("columns_of_table"), schema, table)
         if not rows:
             return None
         ordered = await self._database.fetch(statement("order_columns"), schema, table)
-        return Dataset(
+        return TableDataset(
             name=name,
             schema=schema,
             table=table,
@@ -148,6 +130,15 @@ class Datasets:
             description=description,
             order_columns=frozenset(row["name"] for row in ordered),
         )
+
+
+def _defined_from(row: Record) -> DefinedDataset:
+    try:
+        definition = Definition.from_json(json.loads(row["definition"]))
+    except ValidationError:
+        text = f"the stored definition of dataset {row['name']} is of another version of ingest: apply its file again"
+        raise RequestError(text, code="E_DATASET_UNKNOWN") from None
+    return DefinedDataset(definition=definition, version=row["version"])
 
 
 def _column_from(row: Record) -> TargetColumn:
@@ -158,18 +149,3 @@ def _column_from(row: Record) -> TargetColumn:
         generated=row["generated"],
         is_key=row["is_key"],
     )
-
-
-def fold(name: str) -> str:
-    """Return a column name as it is compared when it does not match to the letter."""
-    return unicodedata.normalize("NFKC", name).strip().casefold()
-
-
-def _unambiguous(columns: Sequence[TargetColumn]) -> dict[str, TargetColumn]:
-    counts = Counter(fold(column.name) for column in columns)
-    return {fold(column.name): column for column in columns if counts[fold(column.name)] == 1}
-
-
-def _shown(names: Sequence[str], most: int = 20) -> str:
-    text = ", ".join(repr(name[:60]) for name in names[:most])
-    return text + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -27,6 +27,7 @@ from rich.table import Table
 
 from ingest import worker
 from ingest.database import Database, migrate_database, open_database
+from ingest.datasetfiles import known_definitions
 from ingest.datasets import Datasets
 from ingest.errors import IngestError, StorageError, UnavailableError
 from ingest.heartbeat import Pulse
@@ -137,7 +138,8 @@ class Loader:
         self._storage = storage
         self._options = options
         self._jobs = Jobs(database)
-        self._receiving = Receiving(settings, storage, self._jobs, Datasets(database, settings.allowed_schemas))
+        datasets = Datasets(database, settings.allowed_schemas, known_definitions(settings.datasets_dir))
+        self._receiving = Receiving(settings, storage, self._jobs, datasets)
 
     async def load(self, path: Path | None, progress: Progress) -> JobView:
         """Load one file and return its job when it has ended."""
@@ -150,13 +152,14 @@ class Loader:
         return view if view.status in FINAL else await self._work(view.id, queue, progress)
 
     def _queue_of(self, path: Path) -> str:
-        """Return the queue of a file's job: the same for the same unchanged file, dataset, dialect and mode."""
+        """Return the queue of a file's job: the same for the same unchanged file, loaded in the same way."""
         try:
             status = path.stat()
         except OSError as error:
             raise StorageError(f"{path} cannot be read: {error.strerror}", code="E_SOURCE_MISSING") from error
         dataset, dialect, mode = self._options.dataset, self._options.dialect.to_json(), self._options.mode
         identity = [str(path.resolve()), status.st_size, status.st_mtime_ns, dataset, dialect, mode]
+        identity += sorted(self._options.parameters.items())
         return f"load {platform.node()} {hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:32]}"
 
     def _options_for(self, filename: str, bytes_total: int | None) -> UploadOptions:

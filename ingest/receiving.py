@@ -22,6 +22,7 @@ from ingest.errors import IngestError, RequestError
 from ingest.job import JobView
 from ingest.objects import Source
 from ingest.settings import Settings
+from ingest.spec import LoadSpec
 from ingest.storage import Storage
 from ingest.upload import BLOCK_BYTES, JobRows, Target, Upload, UploadOptions, too_large
 
@@ -46,6 +47,8 @@ class DatasetSource(Protocol):
 
     async def find(self, name: str) -> Dataset: ...
 
+    async def ready(self, spec: LoadSpec) -> None: ...
+
 
 class Receiving:
     """Takes files in. `statistics()` says how many at the moment."""
@@ -64,7 +67,7 @@ class Receiving:
         """Receive a file whose bytes come one after the other, and store its chunks as objects.
 
         Left without `finish`, by error or cancellation, it removes what was stored and fails the job, in bounded time.
-        Raises RequestError (E_DATASET_UNKNOWN, E_TOO_LARGE) before it takes a byte.
+        Raises RequestError (E_DATASET_UNKNOWN, E_OPTION, E_TOO_LARGE) before it takes a byte.
         """
         limit = self._settings.max_upload_bytes
         if options.bytes_total is not None and options.bytes_total > limit:
@@ -107,7 +110,8 @@ class Receiving:
         self, options: UploadOptions, queue: str, sink: Callable[[UUID], Sink], limit_bytes: int | None
     ) -> AsyncIterator[Upload]:
         dataset = await self._datasets.find(options.dataset)
-        target = Target(dataset=dataset, queue=queue, sink=sink, limit_bytes=limit_bytes)
+        dataset.check_parameters(options.parameters)
+        target = Target(dataset=dataset, ready=self._datasets.ready, queue=queue, sink=sink, limit_bytes=limit_bytes)
         upload = Upload(
             options, target, settings=self._settings, storage=self._storage, jobs=self._jobs, limiter=self._limiter
         )

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -24,7 +24,9 @@ from uuid_utils.compat import uuid7
 
 from ingest import __version__, worker
 from ingest.database import Database, migrate_database, open_database
+from ingest.datasetfiles import known_definitions
 from ingest.datasets import Datasets
+from ingest.definition import Definition
 from ingest.errors import UnavailableError
 from ingest.heartbeat import Pulse
 from ingest.jobs import Jobs
@@ -83,31 +85,38 @@ async def serve(settings: Settings, dsn: str, roles: Roles, announce: Callable[[
     Raises SettingsError, DatabaseError when it cannot start.
     """
     stopping = Stopping()
+    definitions = known_definitions(settings.datasets_dir)
     async with trio.open_nursery() as beside:
         await beside.start(_watch_signals, stopping, settings.shutdown_grace_s)
         with stopping.everything:
             async with _connected(settings, dsn, f"ingest {roles}") as database:
                 for name in await migrate_database(database):
                     log.info("migration_applied", migration=name)
-                await _serve(settings, roles, database, announce, stopping)
+                await _serve(settings, roles, database, definitions, announce, stopping)
         beside.cancel_scope.cancel(reason="stopped")
     log.info("stopped")
 
 
 async def _serve(
-    settings: Settings, roles: Roles, database: Database, announce: Callable[[str], None], stopping: Stopping
+    settings: Settings,
+    roles: Roles,
+    database: Database,
+    definitions: Sequence[Definition],
+    announce: Callable[[str], None],
+    stopping: Stopping,
 ) -> None:
+    datasets = Datasets(database, settings.allowed_schemas, definitions)
     storage, stop, http_stop = open_storage(settings), stopping.requested, trio.Event()
     work = create_work(settings, database, storage, stop) if roles.worker else None
     service = Service(settings, roles, database, storage, work, stopping)
     async with trio.open_nursery() as outer:
         app = create_app(
             settings=settings,
-            receiving=Receiving(settings, storage, Jobs(database), Datasets(database, settings.allowed_schemas)),
+            receiving=Receiving(settings, storage, Jobs(database), datasets),
             jobs=Jobs(database),
             rejects=Rejects(database),
             retrying=Retrying(database, storage),
-            datasets=Datasets(database, settings.allowed_schemas),
+            datasets=datasets,
             health=service,
             draining=stop,
             health_only=not roles.api,

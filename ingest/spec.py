@@ -141,6 +141,9 @@ class LoadSpec:
     header: tuple[str, ...] = ()
     version: int | None = None  # of the dataset's definition; a table has none
     plan: Plan | None = None
+    platform: str | None = None  # of the definition, where the file was seen to come from
+    certainty: float | None = None  # 0 to 1, when the dataset was recognised by the header
+    max_rejects: str | None = None  # of the definition: the error budget unless the request has one
     parser_version: int = PARSER_VERSION
 
     def to_json(self) -> dict[str, Any]:

@@ -82,6 +82,7 @@ class Target:
     """Where an upload goes: the dataset, the queue of its job, what becomes of its bytes, and how many it may have."""
 
     dataset: Dataset
+    ready: Callable[[LoadSpec], Awaitable[None]]  # raises when the tables of the dataset cannot take its rows
     queue: str
     sink: Callable[[UUID], Sink]
     limit_bytes: int | None
@@ -176,6 +177,7 @@ class Upload:
         """Check the header, write the job, and cut what came with the header."""
         options, spec = self._options, self._plan(header)
         await self._check_parent(spec.dataset)
+        await self._target.ready(spec)
         new = NewJob(
             id=self._id,
             filename=options.filename,
@@ -183,11 +185,14 @@ class Upload:
             priority=options.priority,
             bytes_total=options.bytes_total,
             mode=options.mode,
-            budget=options.budget,
+            budget=options.budget or (Budget.parse(spec.max_rejects) if spec.max_rejects else None),
             parent_id=options.parent_id,
             max_stored_rejects=self._settings.max_stored_rejects,
             queue=self._target.queue,
         )
+        if spec.certainty is not None:
+            facts = {"dataset": spec.dataset, "platform": spec.platform, "certainty": spec.certainty}
+            log.info("dataset_recognised", job_id=str(self._id), **facts)
         self._creating = True
         await self._jobs.create(new)
         self._job_exists = True
@@ -207,20 +212,16 @@ class Upload:
             raise RequestError(text, code="E_PARENT", option="parent")
 
     def _plan(self, header: Header) -> LoadSpec:
-        dataset, dialect = self._target.dataset, self._options.dialect
+        dataset, options = self._target.dataset, self._options
         try:
-            columns = dataset.plan(header.names)
+            return dataset.spec(
+                header.names,
+                dialect=options.dialect,
+                parameters=options.parameters,
+                resubmission=options.parent_id is not None,
+            )
         except FileError as error:
-            raise with_delimiter_hint(error, header.names, dialect) from error
-        return LoadSpec(
-            dataset=dataset.name,
-            schema=dataset.schema,
-            table=dataset.table,
-            columns=columns,
-            dialect=dialect,
-            header=header.names,
-            keyed=dataset.is_keyed(columns),
-        )
+            raise with_delimiter_hint(error, header.names, options.dialect) from error
 
     def _cutter_after(self, header: Header, *, single_column: bool) -> Cutter:
         splitter = Splitter(

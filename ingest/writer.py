@@ -15,7 +15,7 @@ import trio
 from ingest.accounts import Account
 from ingest.batch import Batch, BatchResult
 from ingest.errors import ConflictError, DatabaseError, LeaseLost, RowError, UnavailableError
-from ingest.loading import load_direct, load_isolated
+from ingest.loading import load_isolated, load_whole
 from ingest.order import Order
 from ingest.queue import AlreadyCommitted
 from ingest.work import Work
@@ -48,7 +48,7 @@ async def run(receive: trio.MemoryReceiveChannel[Batch], work: Work, account: Ac
 
 async def _load(batch: Batch, work: Work, order: Order) -> BatchResult | None:
     """Load one batch, whatever it takes; None when it turned out to be in the ledger already."""
-    load, conflicts, delays = load_direct, 0, _delays()
+    load, conflicts, delays = load_whole, 0, _delays()
     while True:
         try:
             await order.turn(batch.range.start)

@@ -34,6 +34,7 @@ CREATE TABLE IF NOT EXISTS ingest.jobs (
     max_rejects_percent double precision CHECK (max_rejects_percent BETWEEN 0 AND 100),        -- or as a share of the records read
     max_stored_rejects bigint NOT NULL DEFAULT 100000 CHECK (max_stored_rejects >= 0),          -- rejected records kept to look at
     in_order       boolean NOT NULL DEFAULT false,                                 -- chunks one after the other
+    bytes_tried    bigint NOT NULL DEFAULT 0,                                      -- how far a load as a whole is
     created_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
     started_at     timestamptz,
     finished_at    timestamptz,
@@ -157,6 +158,16 @@ CREATE TABLE IF NOT EXISTS ingest.workers (
     started_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
     heartbeat_at timestamptz NOT NULL DEFAULT clock_timestamp()
 ) WITH (fillfactor = 50);
+
+-- The dataset definitions, every version that was ever in force. Jobs pin a version; rows are never changed.
+CREATE TABLE IF NOT EXISTS ingest.datasets (
+    name       text NOT NULL,
+    version    integer NOT NULL CHECK (version >= 1),
+    definition json NOT NULL,                                -- not jsonb, which forgets the order of columns
+    sha256     bytea NOT NULL CHECK (length(sha256) = 32),   -- of what the definition says
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (name, version)
+);
 
 ALTER TABLE ingest.chunks SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
 ALTER TABLE ingest.leases SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 200);

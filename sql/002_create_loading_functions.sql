@@ -66,6 +66,32 @@ BEGIN
     END LOOP;
 END $$;
 
+-- Whether p_value can be stored in a column of p_type: pg_input_is_valid for PostgreSQL 15.
+CREATE OR REPLACE FUNCTION ingest.input_is_valid(p_value text, p_type text) RETURNS boolean LANGUAGE sql AS $$
+    SELECT CASE WHEN p_value IS NOT NULL THEN NOT EXISTS (SELECT FROM ingest.input_error(p_value, p_type)) END
+$$;
+
+-- The columns of a constraint or of a unique index, and the rule it states.
+CREATE OR REPLACE FUNCTION ingest.constraint_of(p_schema text, p_table text, p_constraint text, OUT columns text, OUT rule text)
+LANGUAGE sql STABLE AS $$
+    SELECT string_agg(a.attname, ', ' ORDER BY k.position), max(c.rule)
+      FROM (SELECT conrelid AS relid, conkey AS keys, pg_get_constraintdef(oid) AS rule
+              FROM pg_constraint WHERE conrelid = to_regclass(format('%I.%I', p_schema, p_table)) AND conname = p_constraint
+             UNION ALL                               -- a unique index that is no constraint
+            SELECT indrelid, indkey::smallint[], NULL
+              FROM pg_index JOIN pg_class i ON i.oid = indexrelid
+             WHERE indrelid = to_regclass(format('%I.%I', p_schema, p_table)) AND i.relname = p_constraint
+               AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = indexrelid)) AS c
+      LEFT JOIN LATERAL unnest(c.keys) WITH ORDINALITY AS k(attnum, position) ON true
+      LEFT JOIN pg_attribute a ON a.attrelid = c.relid AND a.attnum = k.attnum AND k.attnum > 0
+$$;
+
+-- Whether an error says nothing about a record (connection, resources, locks, syntax, permissions).
+CREATE OR REPLACE FUNCTION ingest.is_nobodys_fault(p_state text) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
+    SELECT p_state <> '42601' AND left(p_state, 2) IN ('08', '0A', '0L', '0P', '25', '26', '28', '2B', '34', '3D', '3F',
+                                                       '40', '42', '53', '55', '57', '58', 'F0', 'XX')
+$$;
+
 -- Insert the staged records p_low..p_high; where a range fails, halve it under a savepoint until each refused record
 -- stands alone, in file order, so that of two records with one key the first wins. p_insert takes $1 = low, $2 = high.
 -- Returns a row for each refused record and last a row without ordinal that counts the rows inserted.
@@ -84,7 +110,6 @@ DECLARE
     v_state text;
     v_schema text;
     v_table text;
-    v_relation regclass;
     v_looked_up text[];
 BEGIN
     WHILE v_depth > 0 LOOP
@@ -98,8 +123,7 @@ BEGIN
         EXCEPTION WHEN OTHERS OR ASSERT_FAILURE THEN
             GET STACKED DIAGNOSTICS v_state = RETURNED_SQLSTATE, message = MESSAGE_TEXT, column_name = COLUMN_NAME,
                 constraint_name = CONSTRAINT_NAME, v_schema = SCHEMA_NAME, v_table = TABLE_NAME;
-            IF v_state <> '42601' AND left(v_state, 2) IN ('08', '0A', '0L', '0P', '25', '26', '28', '2B', '34', '3D', '3F',
-                                                           '40', '42', '53', '55', '57', '58', 'F0', 'XX') THEN
+            IF ingest.is_nobodys_fault(v_state) THEN
                 RAISE;
             END IF;
             IF v_low = v_high THEN
@@ -108,18 +132,8 @@ BEGIN
                 -- Of thousands of records most break the same constraint, so it is looked up when it changes.
                 IF v_looked_up IS DISTINCT FROM ARRAY[v_schema, v_table, constraint_name] THEN
                     v_looked_up := ARRAY[v_schema, v_table, constraint_name];
-                    v_relation := to_regclass(format('%I.%I', v_schema, v_table));
-                    SELECT string_agg(a.attname, ', ' ORDER BY k.position), max(c.rule)
-                      INTO constraint_columns, constraint_rule
-                      FROM (SELECT conrelid AS relid, conkey AS keys, pg_get_constraintdef(oid) AS rule
-                              FROM pg_constraint WHERE conrelid = v_relation AND conname = constraint_name
-                             UNION ALL                               -- a unique index that is no constraint
-                            SELECT indrelid, indkey::smallint[], NULL
-                              FROM pg_index JOIN pg_class i ON i.oid = indexrelid
-                             WHERE indrelid = v_relation AND i.relname = constraint_name
-                               AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = indexrelid)) AS c
-                      LEFT JOIN LATERAL unnest(c.keys) WITH ORDINALITY AS k(attnum, position) ON true
-                      LEFT JOIN pg_attribute a ON a.attrelid = c.relid AND a.attnum = k.attnum AND k.attnum > 0;
+                    SELECT c.columns, c.rule INTO constraint_columns, constraint_rule
+                      FROM ingest.constraint_of(v_schema, v_table, constraint_name) c;
                 END IF;
                 RETURN NEXT;
             ELSE
@@ -135,6 +149,54 @@ BEGIN
     constraint_columns := NULL; constraint_rule := NULL;
     inserted := v_total;
     RETURN NEXT;
+END $$;
+
+-- The same for a plan: p_statement ($1 = low, $2 = high; see loading/merge) judges the staged records and merges the good
+-- ones. Returns a row with an ordinal for each record that only merging could refuse, and for each stretch that went in
+-- one without ordinal: its counts and its faults.
+CREATE OR REPLACE FUNCTION ingest.merge_isolated(p_statement text, p_low integer, p_high integer)
+RETURNS TABLE (ordinal integer, sql_state text, message text, column_name text, constraint_name text,
+               constraint_columns text, constraint_rule text,
+               inserted bigint, updated bigint, unchanged bigint, skipped bigint, good bigint, faults json)
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_lows integer[] := ARRAY[p_low];
+    v_highs integer[] := ARRAY[p_high];
+    v_depth integer := 1;
+    v_low integer;
+    v_high integer;
+    v_schema text;
+    v_table text;
+BEGIN
+    WHILE v_depth > 0 LOOP
+        v_low := v_lows[v_depth];
+        v_high := v_highs[v_depth];
+        v_depth := v_depth - 1;
+        BEGIN
+            EXECUTE p_statement INTO inserted, updated, unchanged, skipped, good, faults USING v_low, v_high;
+            ordinal := NULL; sql_state := NULL; message := NULL; column_name := NULL; constraint_name := NULL;
+            constraint_columns := NULL; constraint_rule := NULL;
+            RETURN NEXT;
+        EXCEPTION WHEN OTHERS OR ASSERT_FAILURE THEN
+            GET STACKED DIAGNOSTICS sql_state = RETURNED_SQLSTATE, message = MESSAGE_TEXT, column_name = COLUMN_NAME,
+                constraint_name = CONSTRAINT_NAME, v_schema = SCHEMA_NAME, v_table = TABLE_NAME;
+            IF ingest.is_nobodys_fault(sql_state) THEN
+                RAISE;
+            END IF;
+            IF v_low = v_high THEN
+                ordinal := v_low;
+                SELECT c.columns, c.rule INTO constraint_columns, constraint_rule
+                  FROM ingest.constraint_of(v_schema, v_table, constraint_name) c;
+                RETURN NEXT;
+            ELSE
+                v_lows[v_depth + 1] := (v_low + v_high) / 2 + 1;
+                v_highs[v_depth + 1] := v_high;
+                v_lows[v_depth + 2] := v_low;
+                v_highs[v_depth + 2] := (v_low + v_high) / 2;
+                v_depth := v_depth + 2;
+            END IF;
+        END;
+    END LOOP;
 END $$;
 
 -- Whether the table may drop a record without an error: a row trigger that returns NULL, or a rule.

@@ -2,7 +2,8 @@
 
 -- name: claim_chunks
 -- Claim up to $3 chunks of queue $2 for worker $1, with the spec of their jobs.
-SELECT c.*, j.spec, j.parent_id, num_nonnulls(j.max_rejects, j.max_rejects_percent) > 0 AS has_budget
+SELECT c.*, j.spec, j.mode, j.parent_id, j.max_stored_rejects,
+       num_nonnulls(j.max_rejects, j.max_rejects_percent) > 0 AS has_budget
   FROM ingest.claim_chunks($1, $2, $3) c JOIN ingest.jobs j ON j.id = c.job_id;
 
 -- name: committed_starts
@@ -20,6 +21,24 @@ SELECT ingest.commit_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11);
 
 -- name: finish_chunk
 SELECT ingest.finish_chunk($1, $2);
+
+-- name: begin_whole
+SELECT c.*, j.spec, j.mode, j.parent_id, j.max_stored_rejects, false AS has_budget
+  FROM ingest.begin_whole($1, $2) c JOIN ingest.jobs j ON j.id = c.job_id ORDER BY c.ordinal;
+
+-- name: note_progress
+UPDATE ingest.jobs SET bytes_tried = $2, updated_at = clock_timestamp() WHERE id = $1 AND state = 'processing';
+
+-- name: over_budget
+-- What to say about job $1 when, of $2 records, $3 were rejected; NULL while that is within its budget.
+SELECT CASE WHEN ingest.is_over_budget(j, $2, $3, $4) THEN ingest.budget_message(j, $2, $3, 0) END
+  FROM ingest.jobs j WHERE id = $1;
+
+-- name: finish_whole
+SELECT ingest.finish_whole($1, $2, $3, $4, $5, $6, $7, $8);
+
+-- name: pass_fence
+SELECT true FROM ingest.chunks WHERE id = $1 AND epoch = $2 AND state = 'processing' FOR SHARE;
 
 -- name: release_chunk
 SELECT ingest.release_chunk($1, $2, $3);
@@ -238,6 +257,26 @@ SELECT CASE WHEN a.attname IS NULL OR a.attgenerated <> '' THEN '' ELSE a.attnam
  WHERE n.nspname = $1 AND c.relname = $2
  GROUP BY 1;
 
+-- name: save_definition
+SELECT ingest.save_definition($1, $2, $3);
+
+-- name: latest_definition
+SELECT name, version, definition FROM ingest.datasets WHERE name = $1 ORDER BY version DESC LIMIT 1;
+
+-- name: latest_definitions
+SELECT DISTINCT ON (name) name, version, definition FROM ingest.datasets ORDER BY name, version DESC;
+
+-- name: unique_keys
+-- The columns of each unique index that ON CONFLICT can name: whole columns, all rows, checked at once.
+SELECT (SELECT array_agg(a.attname::text) FROM unnest(i.indkey[:i.indnkeyatts - 1]) AS k (attnum)
+          JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum) AS columns
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_index i ON i.indrelid = c.oid
+ WHERE n.nspname = $1 AND c.relname = $2 AND i.indisunique AND i.indisvalid AND i.indimmediate
+   AND i.indpred IS NULL AND i.indexprs IS NULL;
+
+-- name: unknown_types
+SELECT t AS name FROM unnest($1::text[]) AS u (t) WHERE to_regtype(t) IS NULL;
+
 -- name: may_drop_rows
 SELECT ingest.may_drop_rows($1::text::regclass);
 
@@ -264,3 +303,23 @@ SELECT * FROM ingest.explain_values($1, $2, $3, $4);
 
 -- name: insert_isolated
 SELECT * FROM ingest.insert_isolated($1, $2, $3);
+
+-- name: merge_isolated
+SELECT * FROM ingest.merge_isolated($1, $2, $3);
+
+-- name: target_rules
+-- What the tables $1.$2 (parallel arrays, from 1) demand of the record alone: NOT NULL (no expression) and CHECK.
+-- Whoever holds a record that breaks one need not try to insert it.
+SELECT t.number::integer AS target, a.attname AS name, NULL AS expression, ARRAY[a.attname]::text[] AS columns, NULL AS rule
+  FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS t(schema, name, number)
+  JOIN pg_attribute a ON a.attrelid = to_regclass(format('%I.%I', t.schema, t.name)) AND a.attnum > 0
+                     AND a.attnotnull AND NOT a.attisdropped
+UNION ALL
+SELECT t.number, c.conname, pg_get_expr(c.conbin, c.conrelid), k.columns, pg_get_constraintdef(c.oid)
+  FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS t(schema, name, number)
+  JOIN pg_constraint c ON c.conrelid = to_regclass(format('%I.%I', t.schema, t.name)) AND c.contype = 'c'
+ CROSS JOIN LATERAL (SELECT array_agg(a.attname::text ORDER BY u.place) AS columns
+                       FROM unnest(c.conkey) WITH ORDINALITY AS u(attnum, place)
+                       JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = u.attnum) AS k
+ WHERE k.columns IS NOT NULL
+ ORDER BY 1, 2;

@@ -15,15 +15,17 @@ PACKAGE = Path(__file__).parent.parent / "ingest"
 
 # From the top down. A package stands for all of its modules.
 LAYERS = {
-    6: {"__main__", "cli"},
+    6: {"__main__", "cli", "datasetcommands", "environment"},
     5: {"service", "localload"},
     4: {"web"},
-    3: {"poller", "chunkrun", "reader", "writer", "heartbeat", "janitor", "worker", "work", "leases", "order"},
-    2: {"receiving", "upload", "cutter", "jobs", "queue", "loading", "datasets", "storage", "objects", "events", "rejects", "rejectcsv",
-        "retrying"},
-    1: {"database", "statements", "logs", "memory"},
+    3: {"poller", "chunkrun", "reader", "writer", "heartbeat", "janitor", "worker", "work", "leases", "order",
+        "wholefile"},
+    2: {"receiving", "upload", "cutter", "jobs", "queue", "loading", "datasets", "targets", "storage", "objects", "events", "rejects",
+        "rejectcsv", "retrying"},
+    1: {"database", "statements", "datasetfiles", "logs", "memory"},
     0: {
-        "job", "spec", "budget", "formula", "chunk", "batch", "reject", "accounts", "dialect", "header", "splitter", "bits", "settings", "errors",
+        "definition", "definitioncheck", "definitiontext", "tomlline", "names", "matching", "planning", "tables", "defined", "detection",
+        "job", "spec", "budget", "formats", "formula", "chunk", "batch", "reject", "accounts", "dialect", "header", "splitter", "bits", "settings", "errors",
     },
 }  # fmt: skip
 LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names}
@@ -34,9 +36,9 @@ OUTSIDE_WORLD = {
     "trio", "asyncio", "socket", "subprocess", "threading", "time", "random", "logging", "structlog", "quart",
     "hypercorn", "psutil", "importlib", "shutil", "tempfile", "io",
 }  # fmt: skip
-MAY_READ_ENVIRONMENT = {"__main__", "cli"}
-# cli: the files a person names on the command line, and .env.
-MAY_TOUCH_FILES = {"cli", "storage", "objects", "database", "statements", "memory"}
+MAY_READ_ENVIRONMENT = {"__main__", "cli", "environment"}
+# cli: the files a person names on the command line; environment: .env.
+MAY_TOUCH_FILES = {"cli", "storage", "objects", "database", "statements", "datasetfiles", "memory"}
 FILE_MODULES = {"shutil", "tempfile", "fcntl", "glob", "mmap"}
 FILE_CALLS = {
     "read_text", "read_bytes", "write_text", "write_bytes", "mkdir", "unlink", "rmdir", "iterdir", "rglob",

@@ -12,10 +12,9 @@ from ingest.batch import Batch, BatchResult
 from ingest.database import Session
 from ingest.errors import AccountingError
 from ingest.loading.reasons import Reason
-from ingest.loading.screening import malformed, records_of, reject_of
+from ingest.loading.screening import records_of, reject_of, screened
 from ingest.loading.staging import (
     Staged,
-    begin,
     explain_values,
     insert_each,
     moving_dates,
@@ -28,11 +27,11 @@ from ingest.splitter import Records
 from ingest.statements import statement
 
 
-async def insert_isolated(session: Session, batch: Batch) -> BatchResult:
+async def insert_isolated(session: Session, batch: Batch, opening: str) -> BatchResult:
     """Load the good records of a batch by INSERT and return the others as rejects."""
-    await session.execute(begin(batch))
+    await session.execute(opening)
     where = records_of(batch)
-    broken, sound = _screened(batch, where)
+    broken, sound = screened(batch, where)
     inserted, reasons = await _insert(session, batch, sound) if sound else (0, [])
     rejects = broken + [_reject(batch, where, reason) for reason in reasons]
     rejects.sort(key=lambda reject: reject.byte_offset)
@@ -41,22 +40,6 @@ async def insert_isolated(session: Session, batch: Batch) -> BatchResult:
     if dropped and not await session.value(statement("may_drop_rows"), target(batch.chunk.spec)):
         raise AccountingError(f"{inserted} of {len(sound)} records were inserted and {refused} refused")
     return BatchResult(inserted=inserted, skipped=dropped, rejected=len(broken) + refused, rejects=tuple(rejects))
-
-
-def _screened(batch: Batch, where: Records) -> tuple[list[Reject], list[tuple[int, bytes]]]:
-    """Part the batch's records into rejects for the malformed ones and the numbered bytes of the others."""
-    spec = batch.chunk.spec
-    broken: list[Reject] = []
-    sound: list[tuple[int, bytes]] = []
-    columns = zip(where.start.tolist(), where.end.tolist(), where.line.tolist(), where.fields.tolist(), strict=True)
-    for i, (start, end, line, field_count) in enumerate(columns):
-        record = batch.data[start:end]
-        wrong = malformed(record, field_count, len(spec.columns), spec.dialect)
-        if wrong is None:
-            sound.append((i, record))
-        else:
-            broken.append(reject_of(batch, line=line, start=start, record=record, code=wrong[0], message=wrong[1]))
-    return broken, sound
 
 
 async def _insert(session: Session, batch: Batch, sound: Sequence[tuple[int, bytes]]) -> tuple[int, list[Reason]]:

@@ -26,6 +26,11 @@ CODES = {
 BY_CLASS = {"22": "E_TYPE", "23": "E_CONSTRAINT", "54": "E_TOO_LARGE"}
 
 
+def code_of(sqlstate: str) -> str:
+    """Return the stable code for a SQLSTATE; one that is unknown comes from a trigger."""
+    return CODES.get(sqlstate, BY_CLASS.get(sqlstate[:2], "E_TRIGGER"))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reason:
     """Why one staged record was refused: what PostgreSQL said, and about which columns."""
@@ -40,9 +45,7 @@ class Reason:
     @property
     def code(self) -> str:
         """The stable code."""
-        if self.sqlstate is None:
-            return "E_DATE_SPECIAL"
-        return CODES.get(self.sqlstate, BY_CLASS.get(self.sqlstate[:2], "E_TRIGGER"))
+        return "E_DATE_SPECIAL" if self.sqlstate is None else code_of(self.sqlstate)
 
     @property
     def is_about_a_value(self) -> bool:

@@ -25,8 +25,18 @@ def records_of(batch: Batch) -> Records:
     return records(batch.data, spec.dialect, batch.range.first_line, len(spec.columns) == 1)
 
 
+def may_stage(batch: Batch) -> bool:
+    """Tell whether the batch's bytes can go to a COPY into a staging table as they are."""
+    return not batch.range.blank_lines and not has_copy_end(batch.data)
+
+
+def has_moving_dates(batch: Batch) -> bool:
+    """Tell whether a word like `today` is anywhere in the batch."""
+    return bool(matches(batch.data, Pattern.MOVING_DATE))
+
+
 def may_copy(batch: Batch) -> bool:
-    """Tell whether the batch's bytes can go to COPY as they are."""
+    """Tell whether the batch's bytes can go to a COPY into their table as they are."""
     if batch.range.blank_lines:
         return False
     dates = date_columns(batch)
@@ -73,6 +83,22 @@ def malformed(record: bytes, field_count: int, expected: int, dialect: Dialect) 
     if b"\r" in record and b"\r" in b"".join(record.split(dialect.quote.encode())[::2]):
         return "E_LINE_END", "the record holds a carriage return outside quotes"
     return None
+
+
+def screened(batch: Batch, where: Records) -> tuple[list[Reject], list[tuple[int, bytes]]]:
+    """Part the batch's records into rejects for the malformed ones and the numbered bytes of the others."""
+    spec = batch.chunk.spec
+    broken: list[Reject] = []
+    sound: list[tuple[int, bytes]] = []
+    columns = zip(where.start.tolist(), where.end.tolist(), where.line.tolist(), where.fields.tolist(), strict=True)
+    for i, (start, end, line, field_count) in enumerate(columns):
+        record = batch.data[start:end]
+        wrong = malformed(record, field_count, len(spec.columns), spec.dialect)
+        if wrong is None:
+            sound.append((i, record))
+        else:
+            broken.append(reject_of(batch, line=line, start=start, record=record, code=wrong[0], message=wrong[1]))
+    return broken, sound
 
 
 def reject_of(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from urllib.parse import parse_qsl, unquote
 from uuid import UUID
@@ -22,11 +23,16 @@ DEFAULT_LIMIT = 10
 UPLOAD_OPTIONS = ("dataset", "delimiter", "load", "max_rejects", "mode", "null", "parent", "priority", "quote")
 # In the contract, but not in this version: named as such, so that nobody looks for a typing error.
 LATER_OPTIONS = frozenset({"encoding", "escape", "header", "on_ragged"})
-LATER_VALUES = {"dataset": {"auto"}, "load": {"while_uploading"}}
+LATER_VALUES = {"load": {"while_uploading"}}
+# What a parameter of a dataset may be called; whether the dataset has it, the dataset knows.
+PARAMETER = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
 
-def query(query_string: bytes, allowed: Collection[str]) -> dict[str, str]:
-    """Return the query's parameters by name. Raises RequestError (400) for one unknown, repeated or unreadable."""
+def query(query_string: bytes, allowed: Collection[str], *, others: bool = False) -> dict[str, str]:
+    """Return the query's parameters by name. Raises RequestError (400) for one unknown, repeated or unreadable.
+
+    `others`: names that a dataset's parameters may have are let pass, for the dataset to judge.
+    """
     try:
         pairs = parse_qsl(
             query_string.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MAX_PARAMETERS
@@ -37,15 +43,15 @@ def query(query_string: bytes, allowed: Collection[str]) -> dict[str, str]:
     for name, value in pairs:
         if name in values:
             raise RequestError(f"{name} is given more than once", code="E_OPTION", option=name)
-        check_option(name, value, allowed)
+        check_option(name, value, allowed, others=others)
         values[name] = value
     return values
 
 
-def check_option(name: str, value: str, allowed: Collection[str]) -> None:
+def check_option(name: str, value: str, allowed: Collection[str], *, others: bool = False) -> None:
     """Raise RequestError (400) when an option is not one of `allowed`, is too long or holds control characters."""
-    if name not in allowed:
-        later = name in LATER_OPTIONS and "dataset" in allowed
+    later = name in LATER_OPTIONS and "dataset" in allowed
+    if name not in allowed and not (others and not later and PARAMETER.fullmatch(name)):
         text = "is not supported in this version" if later else "is not an option of this request"
         code = "E_OPTION_UNSUPPORTED" if later else "E_OPTION"
         raise RequestError(
@@ -78,6 +84,7 @@ def upload_options(values: Mapping[str, str], *, filename: str, bytes_total: int
         mode=JobMode(mode or JobMode.BATCHES),
         budget=Budget.parse(values["max_rejects"]) if "max_rejects" in values else None,
         parent_id=_parent(values),
+        parameters={name: value for name, value in values.items() if name not in UPLOAD_OPTIONS},
     )
 
 

@@ -35,6 +35,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "E_DATASET_FORBIDDEN": Kind(403, "Tables of this schema are not datasets here"),
         "E_NOT_FOUND": Kind(404, "There is nothing here"),
         "E_DATASET_UNKNOWN": Kind(404, "There is no such dataset"),
+        "E_DATASET_TABLE": Kind(409, "The tables of the dataset cannot take its rows"),
         "E_METHOD": Kind(405, "The method is not allowed here"),
         "E_STATE": Kind(409, "The job is not in a state for this"),
         "E_UPLOAD_GONE": Kind(409, "The upload is no longer wanted"),
@@ -53,6 +54,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "E_HEADER_EMPTY": Kind(422, "The header has a column without a name"),
         "E_TOO_MANY_COLUMNS": Kind(422, "The file has more columns than a table can have"),
         "E_HEADER_MISMATCH": Kind(422, "The header does not fit the dataset"),
+        "E_DATASET_UNSURE": Kind(422, "The header does not tell which dataset it belongs to"),
         "E_QUOTE_OPEN": Kind(422, "A quote is never closed"),
         "E_RECORD_TOO_LARGE": Kind(422, "A record is longer than allowed"),
         # the service and what it stands on

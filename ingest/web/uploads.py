@@ -6,7 +6,7 @@ They sit in front of the framework, whose request body takes in whatever the cli
 from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import structlog
 import trio
@@ -94,7 +94,7 @@ class Uploads:
             text = f"use {method} here: PUT /upload/{{filename}} takes a file, POST /upload a form"
             return problem_answer(http_problem(405, text, (("Allow", method),)))
         headers = {key.lower(): value for key, value in scope["headers"]}
-        values = query(scope["query_string"], UPLOAD_OPTIONS)
+        values = query(scope["query_string"], UPLOAD_OPTIONS, others=True)
         self._admit(headers)
         if raw:
             return await self._take_raw(name, headers, values, body)
@@ -138,7 +138,7 @@ class Uploads:
                 jobs.append(await self._take_part(upload_options(values, filename=filename, bytes_total=None), form))
             else:
                 value = await form.text()
-                check_option(part.name, value, UPLOAD_OPTIONS)
+                check_option(part.name, value, UPLOAD_OPTIONS, others=True)
                 values[part.name] = value  # holds for the files after it, and wins over the query
         if not jobs:
             raise RequestError("the form has no file part", code="E_MULTIPART")
@@ -149,14 +149,21 @@ class Uploads:
         except BodyError:
             raise
         except IngestError as refused:
+            if refused.code == "E_OPTION":  # a parameter that the dataset does not take
+                raise
             await form.skip()
             return problem(refused).body
 
     async def _store(self, options: UploadOptions, source: Body | Form) -> JobView:
-        async with self._receiving.upload(options) as upload:
-            while data := await source.next():
-                await upload.feed(data)
-            return await upload.finish()
+        try:
+            async with self._receiving.upload(options) as upload:
+                while data := await source.next():
+                    await upload.feed(data)
+                return await upload.finish()
+        except RequestError as error:
+            if "parameters" in error.facts:
+                error.facts["allowed"] = sorted({*UPLOAD_OPTIONS, *cast(list[str], error.facts["parameters"])})
+            raise
 
 
 async def _respond(answer: Answer, body: Body, send: ASGISendCallable) -> None:

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.budget import Budget
+from ingest.definitioncheck import REQUEST_OPTIONS
 from ingest.errors import RequestError
 from ingest.job import JobMode, JobState
 from ingest.receiving import UploadOptions
@@ -45,7 +46,6 @@ def test_a_tab_has_three_spellings(text: str) -> None:
     ("name", "value", "code"),
     [
         ("dataset", "", "E_OPTION"),
-        ("dataset", "auto", "E_OPTION_UNSUPPORTED"),
         ("delimiter", "", "E_OPTION"),
         ("delimiter", ",,", "E_OPTION"),
         ("delimiter", "é", "E_OPTION"),
@@ -134,3 +134,21 @@ def test_pages_and_states() -> None:
     with pytest.raises(RequestError) as caught:
         options.status({"status": "gone"})
     assert "failed" in str(caught.value.facts["allowed"])
+
+
+def test_other_options_are_the_datasets_parameters() -> None:
+    """Where a request may have them, and if they could be one; those of a later version are none."""
+    made = options.upload_options({"dataset": "t", "shop": "s"}, filename="f", bytes_total=None)
+    assert made.parameters == {"shop": "s"}
+    assert options.query(b"a=1&shop=2", ("a",), others=True) == {"a": "1", "shop": "2"}
+    for query in (b"shop", b"Shop=1", b"sh-op=1", b"shop=%00", b"a=1&shop=1&shop=2"):
+        with pytest.raises(RequestError):
+            options.query(query, ("a",), others=query != b"shop")
+    with pytest.raises(RequestError) as caught:
+        options.query(b"encoding=x", ("dataset",), others=True)
+    assert caught.value.code == "E_OPTION_UNSUPPORTED"
+
+
+def test_no_parameter_can_be_called_like_an_option() -> None:
+    """The check of definitions knows them all."""
+    assert {*options.UPLOAD_OPTIONS, *options.LATER_OPTIONS} <= REQUEST_OPTIONS

@@ -12,7 +12,20 @@ from ingest import errors
 from ingest.web.problems import KINDS, http_problem, internal_problem, problem
 
 # The modules whose errors a request can meet.
-MODULES = ("dialect", "header", "splitter", "datasets", "jobs", "storage", "receiving", "web/*", "database/*")
+MODULES = (
+    "dialect",
+    "header",
+    "splitter",
+    "datasets",
+    "targets",
+    "planning",
+    "matching",
+    "jobs",
+    "storage",
+    "receiving",
+    "web/*",
+    "database/*",
+)
 # Codes there that never leave the process over HTTP, and why.
 INSIDE = {
     "E_EMBEDDED",  # at start only

@@ -21,14 +21,15 @@ from hypothesis import strategies as st
 
 from ingest.chunk import ChunkCut
 from ingest.cutter import Cutter, ObjectSink
-from ingest.datasets import Dataset, TargetColumn
 from ingest.dialect import Dialect
 from ingest.errors import FileError, IngestError, RequestError, SourceChanged, StorageError, UnavailableError
 from ingest.job import JobState, JobView, NewJob
 from ingest.receiving import Receiving, Upload, UploadOptions
 from ingest.settings import Settings
+from ingest.spec import LoadSpec
 from ingest.splitter import Splitter
 from ingest.storage import LocalStorage
+from ingest.tables import TableDataset, TargetColumn
 from ingest.upload import CLEANUP_S, TOUCH_S
 
 HEADER = b"id,name\n"
@@ -104,7 +105,7 @@ def view(row: Row) -> JobView:
 class OneDataset:
     """The dataset `public.people`, with columns id and name."""
 
-    async def find(self, name: str) -> Dataset:
+    async def find(self, name: str) -> TableDataset:
         await trio.lowlevel.checkpoint()
         if name != "public.people":
             raise RequestError(f"there is no dataset {name}", code="E_DATASET_UNKNOWN")
@@ -112,7 +113,10 @@ class OneDataset:
             TargetColumn(name=column, type="text", required=True, generated=False, is_key=False)
             for column in ("id", "name")
         )
-        return Dataset(name=name, schema="public", table="people", columns=columns)
+        return TableDataset(name=name, schema="public", table="people", columns=columns)
+
+    async def ready(self, spec: LoadSpec) -> None:
+        await trio.lowlevel.checkpoint()
 
 
 class Service:

@@ -16,7 +16,7 @@ from ingest.chunk import Chunk
 from ingest.database import Database, open_database
 from ingest.errors import ConflictError, LeaseLost, PermanentError, RowError, UnavailableError
 from ingest.job import JobState
-from ingest.loading import load_direct
+from ingest.loading import load_whole
 from ingest.order import Order
 from ingest.work import Work
 from tests.conftest import Psql
@@ -88,7 +88,7 @@ async def test_conflicts_are_tried_again(work: Work, job: MakeJob, monkeypatch: 
     """Deadlock, serialization failure, lock timeout: the same batch, until it is in."""
     await job(numbers(10))
     errors = [ConflictError("x", sqlstate=state) for state in ("40P01", "40001", "55P03")]
-    calls = failing(monkeypatch, "load_direct", *errors)
+    calls = failing(monkeypatch, "load_whole", *errors)
     await write(work, await claim(work), numbers(10))
     assert (calls, await values(work.database)) == ([0] * 4, list(range(10)))
 
@@ -97,7 +97,7 @@ async def test_conflicts_without_end_are_given_up(work: Work, job: MakeJob, monk
     """After MAX_CONFLICTS the chunk's try has failed."""
     await job(numbers(10))
     monkeypatch.setattr(writer, "MAX_CONFLICTS", 3)
-    calls = failing(monkeypatch, "load_direct", *[ConflictError("x", sqlstate="40P01")] * 9)
+    calls = failing(monkeypatch, "load_whole", *[ConflictError("x", sqlstate="40P01")] * 9)
     with pytest.RaisesGroup(ConflictError):
         await write(work, await claim(work), numbers(10))
     assert len(calls) == 4
@@ -132,7 +132,7 @@ async def test_an_error_that_isolating_does_not_solve(
 ) -> None:
     """It is raised, not tried for ever."""
     await job(numbers(10))
-    failing(monkeypatch, "load_direct", RowError("x"))
+    failing(monkeypatch, "load_whole", RowError("x"))
     calls = failing(monkeypatch, "load_isolated", RowError("y"))
     with pytest.RaisesGroup(RowError):
         await write(work, await claim(work), numbers(10))
@@ -145,7 +145,7 @@ async def test_errors_that_no_retry_helps(
 ) -> None:
     """They go up at once; what the other writers had in hand is abandoned."""
     await job(numbers(50))
-    calls = failing(monkeypatch, "load_direct", error)
+    calls = failing(monkeypatch, "load_whole", error)
     with pytest.RaisesGroup(type(error)):
         await write(work, await claim(work), numbers(50), writers=2)
     assert len(calls) <= 3
@@ -221,11 +221,11 @@ async def test_a_lost_connection_is_tried_again(work: Work, job: MakeJob, monkey
     await job(numbers(20))
 
     async def load_then_lose(database: Database, batch: Batch) -> BatchResult:
-        await load_direct(database, batch)
+        await load_whole(database, batch)
         raise UnavailableError("the answer was lost")
 
     lost = [UnavailableError("x", sqlstate="08006")] * 30
-    calls = failing(monkeypatch, "load_direct", *lost, then=load_then_lose)
+    calls = failing(monkeypatch, "load_whole", *lost, then=load_then_lose)
     await write(work, await claim(work), numbers(20))
     assert calls == [0] * 31 + [20]
     assert await values(work.database) == list(range(20))

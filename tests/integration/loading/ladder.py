@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
 
@@ -13,10 +13,10 @@ from ingest.batch import Batch, BatchResult
 from ingest.chunk import Chunk
 from ingest.database import Database, Session, column_list, quoted
 from ingest.errors import RowError
-from ingest.loading import load_direct, load_isolated
+from ingest.loading import load_isolated, load_whole
 from ingest.loading.staging import copy_options
 from ingest.queue import Queue
-from ingest.spec import LoadSpec
+from ingest.spec import Field, LoadSpec, Plan, Target
 from ingest.splitter import records
 from tests.integration.build import HEADER_BYTES, cut, make_job
 
@@ -61,7 +61,7 @@ async def load(
         try:
             if isolate:
                 raise RowError("asked for")
-            results.append(await load_direct(database, batch))
+            results.append(await load_whole(database, batch))
         except RowError:
             isolated += 1
             results.append(await load_isolated(database, batch))
@@ -77,6 +77,15 @@ class Record:
     line: int
     byte_offset: int
     raw: bytes
+
+
+def planned(spec: LoadSpec) -> LoadSpec:
+    """The same spec with a plan that says no more than it: every text goes to its column as it is."""
+    fields = tuple(
+        Field(name=column.name, type=column.type, position=i, trim=False) for i, column in enumerate(spec.columns)
+    )
+    target = Target(schema=spec.schema, table=spec.table, columns=tuple((field.name, field.name) for field in fields))
+    return replace(spec, plan=Plan(fields=fields, targets=(target,)))
 
 
 def records_of(spec: LoadSpec, data: bytes) -> list[Record]:

@@ -15,7 +15,7 @@ from ingest.database import Database
 from ingest.dialect import Dialect
 from ingest.spec import Column, LoadSpec
 from tests.integration.loading.conftest import SCHEMAS
-from tests.integration.loading.ladder import Loaded, judge, load, records_of, rows
+from tests.integration.loading.ladder import Loaded, judge, load, planned, records_of, rows
 
 TYPES = """
 CREATE TYPE mood AS ENUM ('happy', 'sad', '');
@@ -196,13 +196,19 @@ class File:
 
 
 async def compare(database: Database, spec: LoadSpec, file: File) -> None:
-    """Load a file in three ways and compare tables and rejects."""
-    ladder, isolated, judged = (replace(spec, schema=schema) for schema in SCHEMAS)
+    """Load a file in every way and compare tables and rejects."""
+    ladder, isolated, staged, halved, judged = (replace(spec, schema=schema) for schema in SCHEMAS)
     found = records_of(spec, file.data)
     refused = await judge(database, judged, found, frozenset(file.moving))
     expected = await rows(database, judged)
-    for way, target in (("ladder", ladder), ("isolated", isolated)):
-        loaded = await load(database, target, file.data, batch_records=15, isolate=way == "isolated")
+    ways = (
+        ("ladder", ladder, False),
+        ("isolated", isolated, True),
+        ("planned", planned(staged), False),
+        ("planned, isolated", planned(halved), True),
+    )
+    for way, target, isolate in ways:
+        loaded = await load(database, target, file.data, batch_records=15, isolate=isolate)
         assert await rows(database, target) == expected, way
         assert {reject["line"] for reject in loaded.rejects} == set(refused), way
         check_rejects(loaded, spec, file.data, refused)

@@ -12,11 +12,11 @@ from uuid import UUID, uuid4
 
 import trio
 
-from ingest.datasets import Dataset
 from ingest.errors import FileError, IngestError, RequestError
 from ingest.job import JobState, JobView
 from ingest.receiving import UploadOptions
 from ingest.rejects import RejectFilter, RejectPage
+from ingest.tables import TableDataset
 from ingest.web.health import (
     BatchesInFlight,
     QueueStatistics,
@@ -101,6 +101,7 @@ class FakeReceiving:
         """Open an upload."""
         if options.dataset == "nowhere":
             raise RequestError("there is no dataset 'nowhere'", code="E_DATASET_UNKNOWN")
+        FakeDatasets.dataset.check_parameters(options.parameters)
         upload = FakeUpload(options, self.on_feed)
         self.uploads.append(upload)
         try:
@@ -206,15 +207,15 @@ class FakeRetrying:
 class FakeDatasets:
     """Knows one dataset."""
 
-    dataset = Dataset(name="public.t", schema="public", table="t", columns=())
+    dataset = TableDataset(name="public.t", schema="public", table="t", columns=())
 
-    async def find(self, name: str) -> Dataset:
+    async def find(self, name: str) -> TableDataset:
         """Return the dataset."""
         if name != self.dataset.name:
             raise RequestError(f"there is no dataset {name!r}", code="E_DATASET_UNKNOWN")
         return self.dataset
 
-    async def all(self) -> list[Dataset]:
+    async def all(self) -> list[TableDataset]:
         """Return every dataset."""
         return [self.dataset]
 

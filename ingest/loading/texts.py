@@ -1,0 +1,162 @@
+"""A field of a plan -> SQL: the steps from a cell's text to a value, and the conditions that reject its record.
+
+Every step is cheap and set-based; nothing here knows of targets. Names in the SQL hold a colon, so that they are never
+the name of a field, which an expression of the dataset may use.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from ingest.database import quoted
+from ingest.formats import parse_format
+from ingest.formula import UNGUARDED_SQL
+from ingest.loading.staging import literal
+from ingest.spec import Check, Field, Rule, RuleKind
+
+# What trim removes: the blanks that people, spreadsheets and web pages leave at the ends.
+BLANKS = " \t\r\n\u00a0\u200b\ufeff"
+MOVING = "(^|[^a-z])(now|today|tomorrow|yesterday)([^a-z]|$)"
+# Dates, times and timestamps, arrays and ranges of them.
+DATE_TYPES = ("date", "time", "tsr", "tstz", "tsm")
+ANY_TEXT = ("text", "character varying")
+# One @ with something on both sides, a dot in the domain, no blanks. More only the mail server knows.
+EMAIL = r"^[^\s@]+@[^\s@.]+(\.[^\s@.]+)+$"
+
+SOFT_ERRORS_SINCE = 16
+COMPARED = {RuleKind.MIN: ("<", "less"), RuleKind.MAX: (">", "more")}
+MEASURED = {RuleKind.MIN_LENGTH: ("<", "shorter"), RuleKind.MAX_LENGTH: (">", "longer")}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """Why a record may be rejected: SQL that is true then. `message` None: PostgreSQL is asked about value and type.
+
+    `fields` are those at fault, none when it is the whole record. A `built_in` message has their names put before it.
+    """
+
+    condition: str
+    fields: tuple[Field, ...]
+    code: str
+    message: str | None
+    built_in: bool = True
+    sqlstate: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """The SQL names of field number `number`'s steps: trimmed text, plain text, number of its early fault, value."""
+
+    field: Field
+    number: int
+
+    @property
+    def trimmed(self) -> str:
+        """The cell without blanks around it, NULL where it means nothing."""
+        return f'"t:{self.number}"'
+
+    @property
+    def plain(self) -> str:
+        """The text that PostgreSQL is to read."""
+        return f'"p:{self.number}"'
+
+    @property
+    def early(self) -> str:
+        """The number of the fault that keeps the text from becoming a value, or NULL."""
+        return f'"e:{self.number}"'
+
+    @property
+    def value(self) -> str:
+        """The value, under the field's own name."""
+        return quoted(self.field.name)
+
+    def trimmed_sql(self, *, unguard: bool) -> str:
+        """Return how the trimmed text comes from the staging table; `unguard` undoes what an export did to formulas."""
+        field = self.field
+        if field.position is None:
+            return "NULL::text" if field.constant is None else literal(field.constant)
+        text = f"c{field.position + 1}"
+        if unguard:
+            text = UNGUARDED_SQL.format(text=text)
+        if field.trim:
+            text = f"nullif(btrim({text}, {literal(BLANKS)}), '')"
+        if field.nulls:
+            nulls = ", ".join(literal(null.lower()) for null in field.nulls)
+            text = f"CASE WHEN lower({text}) NOT IN ({nulls}) THEN {text} END"
+        return text
+
+    def plain_sql(self) -> str:
+        """Return how the plain text comes from the trimmed one."""
+        field, text = self.field, self.trimmed
+        if field.words:
+            cases = " ".join(f"WHEN {literal(word.lower())} THEN {literal(value)}" for word, value in field.words)
+            text = f"CASE lower({text}) {cases} ELSE {text} END"
+        if field.format:
+            for pattern, replacement in parse_format(field.format, field.type).replacements:
+                text = f"regexp_replace({text}, {literal(pattern)}, {literal(replacement)}, 'g')"
+        return text if field.default is None else f"coalesce({text}, {literal(field.default)})"
+
+    def early_faults(self, server_major: int, *, moving_dates: bool) -> list[Fault]:
+        """Return what may keep the text from becoming a value; only the first that holds is reported.
+
+        `moving_dates`: whether the batch holds one of the words at all, which is found out faster than by SQL.
+        """
+        field, faults = self.field, []
+        if field.format:
+            pattern = literal(parse_format(field.format, field.type).pattern)
+            faults.append(
+                self._fault(f"{self.trimmed} !~ {pattern}", "E_FORMAT", f"is not written like {field.format}")
+            )
+        if moving_dates and field.type.startswith(DATE_TYPES):
+            moving = "is a moving date: it means another day each time it is read"
+            faults.append(self._fault(f"{self.plain} ~* {literal(MOVING)}", "E_DATE_SPECIAL", moving))
+        if field.type not in ANY_TEXT:
+            valid = "pg_input_is_valid" if server_major >= SOFT_ERRORS_SINCE else "ingest.input_is_valid"
+            condition = f"NOT {valid}({self.plain}, {literal(field.type)})"
+            faults.append(Fault(condition=condition, fields=(field,), code="E_TYPE", message=None))
+        return faults
+
+    def value_sql(self) -> str:
+        """Return how the value comes from the plain text."""
+        cast = self.plain if self.field.type == "text" else f"{self.plain}::{self.field.type}"
+        return f"CASE WHEN {self.early} IS NULL THEN {cast} END"
+
+    def late_faults(self) -> list[Fault]:
+        """Return what may be wrong with a text that is a value; all that hold are reported."""
+        faults = [self._rule_fault(rule) for rule in self.field.rules]
+        if self.field.required:
+            condition = f"{self.early} IS NULL AND {self.plain} IS NULL"
+            faults.append(self._fault(condition, "E_NOT_NULL", "is empty, but must have a value"))
+        return faults
+
+    def _rule_fault(self, rule: Rule) -> Fault:
+        condition, message = self._rule(rule)
+        return replace(self._fault(condition, "E_RULE", rule.message or message), built_in=rule.message is None)
+
+    def _rule(self, rule: Rule) -> tuple[str, str]:
+        text = f"{self.value}::text"
+        match rule.kind:
+            case RuleKind.MIN | RuleKind.MAX:
+                sign, word = COMPARED[rule.kind]
+                limit = rule.arguments[0]
+                return f"{self.value} {sign} {literal(limit)}::{self.field.type}", f"must not be {word} than {limit}"
+            case RuleKind.MIN_LENGTH | RuleKind.MAX_LENGTH:
+                sign, word = MEASURED[rule.kind]
+                length = int(rule.arguments[0])
+                return f"char_length({text}) {sign} {length}", f"must not be {word} than {length} characters"
+            case RuleKind.PATTERN:
+                return f"{text} !~ {literal(f'^(?:{rule.arguments[0]})$')}", f"must match {rule.arguments[0]}"
+            case RuleKind.ONE_OF:
+                words = ", ".join(literal(word) for word in rule.arguments)
+                return f"{text} NOT IN ({words})", f"must be one of {', '.join(rule.arguments)}"
+            case RuleKind.EMAIL:
+                return f"{text} !~ {literal(EMAIL)}", "is not an e-mail address"
+
+    def _fault(self, condition: str, code: str, message: str) -> Fault:
+        return Fault(condition=condition, fields=(self.field,), code=code, message=message)
+
+
+def check_fault(check: Check) -> Fault:
+    """Return what is wrong with a record for which a check of the plan does not hold."""
+    message = check.message or f"the rule {check.name} does not hold"
+    return Fault(condition=f"NOT ({check.expression})", fields=(), code="E_RULE", message=message)
