@@ -190,10 +190,10 @@ SELECT column_name AS "column", code, max(reasons) AS count, max(resolved) AS re
  GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2 LIMIT $2;
 
 -- name: rejected_records
--- Rejected records of job $1 after line $2, each once with all its reasons.
+-- Rejected records of job $1 after line $2, each once with all its reasons; those of a thousand wrong columns are cut.
 SELECT line, (array_agg(raw ORDER BY id))[1] AS raw, (array_agg(raw_bytes ORDER BY id))[1] AS raw_bytes,
-       bool_or(truncated) AS truncated, string_agg(column_name, '; ' ORDER BY id) AS columns,
-       string_agg(code, '; ' ORDER BY id) AS codes, string_agg(message, '; ' ORDER BY id) AS messages
+       bool_or(truncated) AS truncated, left(string_agg(column_name, '; ' ORDER BY id), 4000) AS columns,
+       left(string_agg(code, '; ' ORDER BY id), 4000) AS codes, left(string_agg(message, '; ' ORDER BY id), 4000) AS messages
   FROM ingest.rejects
  WHERE job_id = $1 AND line > $2 AND ($4::boolean IS NULL OR (resolved_by IS NOT NULL) = $4)
  GROUP BY line ORDER BY line LIMIT $3;

@@ -164,7 +164,8 @@ def test_failed_chunks_run_again_and_nothing_is_doubled(service: Starter, connec
     psql("drop trigger spoil on t")
     retried = client.post(f"{BASE}/jobs/{job['id']}/retry")
 
-    assert (retried.status_code, retried.json()["status"], retried.json()["error"]) == (202, "pending", None)
+    assert (retried.status_code, retried.json()["error"]) == (202, None)
+    assert retried.json()["status"] != "failed"  # a worker may have it already
     done = client.wait(job["id"])
     assert (done["status"], done["inserted_rows"], done["failed_rows"]) == ("completed", RECORDS, 0)
     assert digest(psql, "t") == digest(psql, "reference")

@@ -179,6 +179,14 @@ async def test_an_export_holds_nothing_between_two_pieces(database: Database, ps
     assert (await anext(files[0])).startswith(b"501,x,502,")
 
 
+async def test_a_record_with_very_many_reasons_takes_a_bounded_place(database: Database) -> None:
+    """Hundreds of wrong columns, each with a long message: 500 such records are one piece, and it must be held."""
+    chunk = await claimed(database)
+    await store(database, chunk, 0, [reject(2, column=f"c{n}", message="m" * 1000) for n in range(800)])
+    [record] = await read(Rejects(database), chunk.job_id)
+    assert [len(record[name]) for name in ("_column", "_code", "_error")] == [4000, 4000, 4000]
+
+
 async def test_an_unknown_job_has_no_export(database: Database) -> None:
     """It is said before anything is sent."""
     with pytest.raises(RequestError) as caught:

@@ -18,6 +18,7 @@ from ingest.jobs import Jobs
 from ingest.queue import MAX_ATTEMPTS, Queue
 from ingest.retrying import Retrying
 from ingest.settings import Settings
+from ingest.statements import statement
 from ingest.storage import Storage, chunk_key, open_storage
 from tests.conftest import Psql
 from tests.integration.build import cut, make_job, numbers
@@ -198,3 +199,23 @@ async def test_the_fate_of_chunks_is_shown(database: Database, storage: Storage)
     assert (second["status"], second["error"], second["next_try_at"], total) == (
         "failed", {"code": "E_NO", "message": "no"}, None, 2
     )  # fmt: skip
+
+
+async def test_the_retry_itself_looks_at_the_state_again(
+    database: Database, storage: Storage, retrying: Retrying, psql: Psql
+) -> None:
+    """What was failed when somebody looked may run, or be over its budget, when the retry comes."""
+    job_id, queue, [chunk] = await failed(database, storage)
+    before = "select j.*, c.state, c.epoch from ingest.jobs j join ingest.chunks c on c.job_id = j.id order by ordinal"
+    psql("update ingest.jobs set error_code = 'E_TOO_MANY_REJECTS'")
+    unchanged = psql(before)
+    assert await database.value(statement("retry_job"), job_id, [chunk.id]) == 0
+    assert psql(before) == unchanged
+    psql("update ingest.jobs set error_code = 'E_DISK'")
+    assert await database.value(statement("retry_job"), job_id, []) == 0
+    assert await database.value(statement("retry_job"), job_id, [chunk.id]) == 1
+    await queue.claim(1)
+    unchanged = psql(before)
+    assert "processing" in unchanged
+    assert await database.value(statement("retry_job"), job_id, [chunk.id]) == 0
+    assert psql(before) == unchanged
