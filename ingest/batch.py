@@ -29,6 +29,16 @@ class BatchResult:
     rejected: int = 0
     rejects: tuple[Reject, ...] = field(default=())
 
+    def __add__(self, other: BatchResult) -> BatchResult:
+        """Return the counts of both together, without the rejects themselves."""
+        return BatchResult(
+            inserted=self.inserted + other.inserted,
+            updated=self.updated + other.updated,
+            unchanged=self.unchanged + other.unchanged,
+            skipped=self.skipped + other.skipped,
+            rejected=self.rejected + other.rejected,
+        )
+
     def check(self, records: int) -> None:
         """Raise AccountingError unless every one of `records` is accounted for exactly once."""
         found = self.inserted + self.updated + self.unchanged + self.skipped + self.rejected

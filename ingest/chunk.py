@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
 
+from ingest.job import JobMode
 from ingest.spec import LoadSpec
 
 
@@ -65,6 +66,9 @@ class Chunk:
     attempt: int
     spec: LoadSpec
     cut: ChunkCut
+    mode: JobMode = JobMode.BATCHES
+    parent_id: UUID | None = None  # the job whose rejects the file corrects
+    max_stored_rejects: int = 0  # of the job; only a load as a whole counts them by itself
     has_budget: bool = False  # its job may end because of too many rejects
 
     def ranges(self) -> Iterator[BatchRange]:

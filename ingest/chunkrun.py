@@ -7,13 +7,14 @@ chunk never disturbs the others; only what nobody foresaw goes up and stops the 
 from __future__ import annotations
 
 import random
+from collections.abc import Awaitable
 from dataclasses import dataclass
 
 import structlog
 import trio
 from structlog.contextvars import bound_contextvars
 
-from ingest import reader, writer
+from ingest import reader, wholefile, writer
 from ingest.accounts import Account
 from ingest.batch import Batch
 from ingest.chunk import Chunk
@@ -29,7 +30,9 @@ from ingest.errors import (
     StorageError,
     UnavailableError,
 )
+from ingest.job import JobMode
 from ingest.order import Order
+from ingest.storage import chunk_prefix
 from ingest.work import Work
 
 log = structlog.get_logger(__name__)
@@ -72,13 +75,18 @@ async def _load(chunk: Chunk, work: Work, account: Account, outcome: Outcome) ->
             f"the file was cut by parser version {chunk.spec.parser_version}, this is {PARSER_VERSION}; send it again",
             code="E_PARSER_VERSION",
         )
+    if chunk.mode is not JobMode.BATCHES:
+        outcome.complete = await wholefile.run(chunk, work, account)
+        return
     order = Order(keyed=chunk.spec.keyed)
     async with trio.open_nursery() as nursery:
         send, receive = trio.open_memory_channel[Batch](1)
+        # Ours stays open beside the clones: when the last writer fails, the reader is cancelled and not told that
+        # nobody reads any more, an error that would hide the writer's and belong to nobody.
         with receive:
             for _ in range(work.settings.writer_count):
                 nursery.start_soon(writer.run, receive.clone(), work, account, order)
-        complete = await reader.run(chunk, work, send, account, order)
+            complete = await reader.run(chunk, work, send, account, order)
     outcome.complete = complete
 
 
@@ -99,6 +107,9 @@ async def _settle(chunk: Chunk, work: Work, outcome: Outcome) -> None:
 
 
 async def _finish(chunk: Chunk, work: Work) -> None:
+    if chunk.mode is not JobMode.BATCHES:
+        await _remove(work.storage.remove_all(chunk_prefix(chunk.job_id)))  # the job has ended with its transaction
+        return
     try:
         await work.queue.finish(chunk)
     except AccountingError as error:
@@ -108,8 +119,12 @@ async def _finish(chunk: Chunk, work: Work) -> None:
         log.warning("chunk_has_gap", state=state)
         return
     log.info("chunk_finished")
+    await _remove(work.storage.remove(chunk.cut.object_key))
+
+
+async def _remove(removal: Awaitable[None]) -> None:
     try:
-        await work.storage.remove(chunk.cut.object_key)
+        await removal
     except StorageError as error:
         log.warning("object_not_removed", code=error.code)  # the janitor will
 

@@ -12,7 +12,7 @@ from uuid import UUID
 from ingest.chunk import ChunkCut
 from ingest.database import Database, Record
 from ingest.errors import IngestError, RequestError
-from ingest.job import FINAL, JobState, JobView, NewJob
+from ingest.job import FINAL, JobMode, JobState, JobView, NewJob
 from ingest.statements import statement
 
 
@@ -108,7 +108,7 @@ def view_from(row: Record) -> JobView:
         priority=row["priority"],
         bytes_total=row["bytes_total"],
         bytes_received=row["bytes_received"],
-        bytes_processed=row["bytes_total"] if state is JobState.COMPLETED else row["bytes_loaded"],
+        bytes_processed=row["bytes_total"] if state is JobState.COMPLETED else _bytes_done(row),
         total_rows=row["records"],
         processed_rows=processed,
         inserted_rows=counts["inserted"],
@@ -137,7 +137,12 @@ def _progress(row: Record, state: JobState) -> float:
         return 1.0
     if state is JobState.RECEIVING or not row["bytes_to_load"]:
         return 0.0
-    return float(round(min(row["bytes_loaded"] / row["bytes_to_load"], 1.0), 4))
+    return float(round(min(_bytes_done(row) / row["bytes_to_load"], 1.0), 4))
+
+
+def _bytes_done(row: Record) -> int:
+    """Return the bytes of committed batches, or of those a load as a whole has tried."""
+    return int(row["bytes_loaded"] if row["mode"] == JobMode.BATCHES else row["bytes_tried"])
 
 
 def _pace(row: Record, final: bool) -> tuple[float | None, float | None]:
@@ -146,6 +151,6 @@ def _pace(row: Record, final: bool) -> tuple[float | None, float | None]:
         return None, None
     elapsed_s = max(((row["finished_at"] or row["read_at"]) - row["started_at"]).total_seconds(), 0.001)
     rows = row["inserted_now"] + row["updated_now"] + row["unchanged_now"] + row["skipped_now"] + row["rejected_now"]
-    remaining = row["bytes_to_load"] - row["bytes_loaded"]
-    eta_s = None if final or not row["bytes_loaded"] else round(remaining * elapsed_s / row["bytes_loaded"], 1)
+    done = _bytes_done(row)
+    eta_s = None if final or not done else round((row["bytes_to_load"] - done) * elapsed_s / done, 1)
     return round(rows / elapsed_s, 1), eta_s

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
@@ -12,6 +12,7 @@ from ingest.budget import SAMPLE_ROWS
 from ingest.chunk import Chunk, ChunkCut
 from ingest.database import Database, Record, Session
 from ingest.errors import AccountingError, IngestError, LeaseLost
+from ingest.job import JobMode
 from ingest.spec import LoadSpec
 from ingest.statements import statement
 
@@ -102,6 +103,25 @@ class Queue:
         """Stop the chunk's job when it has rejected more than its budget allows; True when this call stopped it."""
         return bool(await self._database.value(statement("enforce_budget"), chunk.job_id, SAMPLE_ROWS))
 
+    async def begin_whole(self, lead: Chunk) -> list[Chunk]:
+        """Return all chunks of a job that is loaded as a whole, and forget the rejects of an earlier try.
+
+        Raises LeaseLost. Whoever holds the job's first chunk, `lead`, stands for all of them.
+        """
+        rows = await self._database.fetch(statement("begin_whole"), lead.id, lead.epoch)
+        if not rows:
+            raise _lost(lead)
+        return [_chunk_from(row) for row in rows]
+
+    async def note_progress(self, lead: Chunk, bytes_tried: int) -> None:
+        """Let people see how far a load as a whole is."""
+        await self._database.execute(statement("note_progress"), lead.job_id, bytes_tried)
+
+    async def over_budget(self, lead: Chunk, records: int, rejected: int, *, sample: int = SAMPLE_ROWS) -> str | None:
+        """Return what to tell people when so many rejects are more than the job's budget allows, else None."""
+        found = await self._database.value(statement("over_budget"), lead.job_id, records, rejected, sample)
+        return None if found is None else str(found)
+
     async def register(self, host: str, pid: int, version: str) -> None:
         """Make the worker known to people and to its neighbours."""
         await self._database.execute(statement("register_worker"), self.worker_id, host, pid, version)
@@ -130,6 +150,29 @@ async def commit_batch(session: Session, batch: Batch, result: BatchResult) -> N
         raise AlreadyCommitted("the batch is in the ledger already")
 
 
+async def finish_whole(session: Session, lead: Chunk, results: Mapping[int, BatchResult]) -> None:
+    """Complete a job that was loaded as a whole; `results` by chunk id. Raises LeaseLost. The caller commits."""
+    names = ("inserted", "updated", "unchanged", "skipped", "rejected")
+    counts = [[getattr(result, name) for result in results.values()] for name in names]
+    if not await session.value(statement("finish_whole"), lead.id, lead.epoch, list(results), *counts):
+        raise _lost(lead)
+
+
+async def pass_fence(session: Session, chunk: Chunk) -> None:
+    """Make a takeover of the chunk wait until the open transaction ends. Raises LeaseLost when it has happened."""
+    if not await session.value(statement("pass_fence"), chunk.id, chunk.epoch):
+        raise _lost(chunk)
+
+
+async def resolve_rejects(session: Session, batch: Batch, lines: Sequence[int]) -> None:
+    """Mark rejects of the parent's as corrected, in the transaction of the batch that has loaded the records.
+
+    `lines` are those that the records had in the parent's file. Does nothing for a file that corrects no other.
+    """
+    if batch.chunk.parent_id is not None and lines:
+        await session.execute(statement("resolve_rejects"), batch.chunk.parent_id, batch.chunk.job_id, list(lines))
+
+
 def _lost(chunk: Chunk) -> LeaseLost:
     return LeaseLost("another worker has the chunk now", chunk=chunk.cut.ordinal, epoch=chunk.epoch)
 
@@ -154,5 +197,8 @@ def _chunk_from(row: Record) -> Chunk:
         attempt=row["attempt"],
         spec=LoadSpec.from_json(row["spec"]),
         cut=cut,
+        mode=JobMode(row["mode"]),
+        parent_id=row["parent_id"],
+        max_stored_rejects=row["max_stored_rejects"],
         has_budget=row["has_budget"],
     )

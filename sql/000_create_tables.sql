@@ -34,6 +34,7 @@ CREATE TABLE IF NOT EXISTS ingest.jobs (
     max_rejects_percent double precision CHECK (max_rejects_percent BETWEEN 0 AND 100),        -- or as a share of the records read
     max_stored_rejects bigint NOT NULL DEFAULT 100000 CHECK (max_stored_rejects >= 0),          -- rejected records kept to look at
     in_order       boolean NOT NULL DEFAULT false,                                 -- chunks one after the other
+    bytes_tried    bigint NOT NULL DEFAULT 0,                                      -- how far a load as a whole is
     created_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
     started_at     timestamptz,
     finished_at    timestamptz,

@@ -27,7 +27,7 @@ LANGUAGE sql STABLE AS $$
              UNION ALL
             SELECT g.records, g.inserted, g.updated, g.unchanged, g.skipped, g.rejected
               FROM ingest.chunks c JOIN ingest.ledger g ON g.chunk_id = c.id
-             WHERE c.job_id = p_job AND c.state <> 'completed') AS t
+             WHERE c.job_id = p_job AND c.state <> 'completed' AND c.epoch > 0) AS t
 $$;
 
 -- Whether a job is over its error budget. A share is looked at from p_sample records on: of the first few it says nothing.
@@ -68,8 +68,9 @@ BEGIN
            count(*) FILTER (WHERE state = 'failed') AS failed
       INTO v_total FROM ingest.chunks WHERE job_id = p_job;
     IF v_total.failed > 0 THEN
-        SELECT error_code, format('%s of %s chunks failed; the first: %s', v_total.failed,
-                                  (SELECT count(*) FROM ingest.chunks WHERE job_id = p_job), error_message)
+        SELECT error_code, CASE WHEN v_job.mode <> 'batches' THEN error_message
+                                ELSE format('%s of %s chunks failed; the first: %s', v_total.failed,
+                                            (SELECT count(*) FROM ingest.chunks WHERE job_id = p_job), error_message) END
           INTO v_code, v_message FROM ingest.chunks WHERE job_id = p_job AND state = 'failed' ORDER BY ordinal LIMIT 1;
     ELSIF v_total.records <> v_job.records THEN
         v_code := 'E_ACCOUNTING';
@@ -92,6 +93,15 @@ BEGIN
     PERFORM ingest.announce(p_job);
 END $$;
 
+-- Whether a chunk may be claimed beside the others of its job: all may, unless the order of the file matters (then all
+-- before it must be completed) or the job is loaded as a whole (then its first chunk stands for all of them).
+CREATE OR REPLACE FUNCTION ingest.has_its_turn(p_chunk ingest.chunks, p_job ingest.jobs) RETURNS boolean LANGUAGE sql STABLE AS $$
+    SELECT p_job.mode = 'batches' AND NOT p_job.in_order
+        OR NOT EXISTS (SELECT FROM ingest.chunks e
+                        WHERE e.job_id = p_chunk.job_id AND e.ordinal < p_chunk.ordinal
+                          AND (p_job.mode <> 'batches' OR e.state <> 'completed'))
+$$;
+
 -- Claim up to p_limit chunks for a worker. The CTE is materialized because a sub-select with LIMIT and a row lock may be
 -- run again for every row (PostgreSQL bug 15715).
 CREATE OR REPLACE FUNCTION ingest.claim_chunks(p_worker uuid, p_queue text, p_limit integer)
@@ -105,7 +115,7 @@ BEGIN
         WITH pick AS MATERIALIZED (
             SELECT c.id FROM ingest.chunks c JOIN ingest.jobs j ON j.id = c.job_id
              WHERE c.state = 'pending' AND c.queue = p_queue AND c.run_at <= clock_timestamp()
-               AND j.state IN ('pending', 'processing')
+               AND j.state IN ('pending', 'processing') AND ingest.has_its_turn(c, j)
              ORDER BY c.priority DESC, c.run_at, c.id LIMIT p_limit
                FOR NO KEY UPDATE OF c SKIP LOCKED),
         claimed AS (
@@ -202,6 +212,43 @@ BEGIN
     RETURN 'finished';
 END $$;
 
+-- The chunks of a job that is loaded as a whole, for whoever holds its first one; what an earlier try found is forgotten.
+CREATE OR REPLACE FUNCTION ingest.begin_whole(p_chunk bigint, p_epoch bigint) RETURNS SETOF ingest.chunks LANGUAGE plpgsql AS $$
+DECLARE
+    v_job uuid;
+BEGIN
+    SELECT job_id INTO v_job FROM ingest.chunks WHERE id = p_chunk AND epoch = p_epoch AND state = 'processing' FOR SHARE;
+    DELETE FROM ingest.rejects WHERE job_id = v_job;
+    UPDATE ingest.jobs SET bytes_tried = 0 WHERE id = v_job;
+    RETURN QUERY SELECT * FROM ingest.chunks WHERE job_id = v_job ORDER BY ordinal;
+END $$;
+
+-- Complete all chunks of such a job, and with them the job: the last statement of the transaction that loaded them, or the
+-- only one of its own when they were only tried. The arrays are parallel. False when another worker has the job now.
+CREATE OR REPLACE FUNCTION ingest.finish_whole(
+    p_chunk bigint, p_epoch bigint, p_chunks bigint[], p_inserted bigint[], p_updated bigint[], p_unchanged bigint[],
+    p_skipped bigint[], p_rejected bigint[])
+RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+    v_job uuid;
+BEGIN
+    SELECT job_id INTO v_job FROM ingest.chunks
+     WHERE id = p_chunk AND epoch = p_epoch AND state = 'processing' FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    PERFORM FROM ingest.chunks WHERE job_id = v_job ORDER BY id FOR NO KEY UPDATE;
+    UPDATE ingest.chunks c
+       SET state = 'completed', finished_at = clock_timestamp(), error_code = NULL, error_message = NULL,
+           inserted = n.inserted, updated = n.updated, unchanged = n.unchanged, skipped = n.skipped, rejected = n.rejected
+      FROM unnest(p_chunks, p_inserted, p_updated, p_unchanged, p_skipped, p_rejected)
+           AS n(id, inserted, updated, unchanged, skipped, rejected)
+     WHERE c.id = n.id AND c.job_id = v_job;
+    DELETE FROM ingest.leases WHERE chunk_id = p_chunk;
+    PERFORM ingest.settle_job(v_job);
+    RETURN true;
+END $$;
+
 -- Hand a chunk back, as a shutdown does: the try is not counted and another worker may go on at once.
 CREATE OR REPLACE FUNCTION ingest.release_chunk(p_chunk bigint, p_epoch bigint, p_delay interval) RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
@@ -251,19 +298,31 @@ BEGIN
     RETURN v_chunk.state;
 END $$;
 
--- What a failed chunk has in the table is counted from the ledger; then its job may have ended.
+-- What a failed chunk has in the table is counted from the ledger; then its job may have ended. Where no later chunk could
+-- have its turn any more they fail with it, and run again with it when the job is tried again. Of a job that is loaded as
+-- a whole nothing is in the table, but the rejects that were found are there.
 CREATE OR REPLACE FUNCTION ingest.close_failed_chunk(p_chunk ingest.chunks) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    v_job ingest.jobs;
 BEGIN
     IF p_chunk.state <> 'failed' THEN
         RETURN;
     END IF;
+    SELECT * INTO v_job FROM ingest.jobs WHERE id = p_chunk.job_id;
     UPDATE ingest.chunks c
        SET inserted = l.inserted, updated = l.updated, unchanged = l.unchanged, skipped = l.skipped, rejected = l.rejected
       FROM (SELECT coalesce(sum(inserted), 0) AS inserted, coalesce(sum(updated), 0) AS updated,
                    coalesce(sum(unchanged), 0) AS unchanged, coalesce(sum(skipped), 0) AS skipped,
-                   coalesce(sum(rejected), 0) AS rejected
+                   CASE WHEN v_job.mode = 'batches' THEN coalesce(sum(rejected), 0)
+                        ELSE (SELECT count(DISTINCT line) FROM ingest.rejects WHERE job_id = v_job.id) END AS rejected
               FROM ingest.ledger WHERE chunk_id = p_chunk.id) AS l
      WHERE c.id = p_chunk.id;
+    IF v_job.in_order OR v_job.mode <> 'batches' THEN
+        UPDATE ingest.chunks
+           SET state = 'failed', finished_at = clock_timestamp(), error_code = 'E_NOT_TRIED',
+               error_message = 'an earlier part of the file failed'
+         WHERE job_id = v_job.id AND state = 'pending' AND ordinal > p_chunk.ordinal;
+    END IF;
     PERFORM ingest.settle_job(p_chunk.job_id);
 END $$;
 

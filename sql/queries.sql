@@ -2,7 +2,8 @@
 
 -- name: claim_chunks
 -- Claim up to $3 chunks of queue $2 for worker $1, with the spec of their jobs.
-SELECT c.*, j.spec, num_nonnulls(j.max_rejects, j.max_rejects_percent) > 0 AS has_budget
+SELECT c.*, j.spec, j.mode, j.parent_id, j.max_stored_rejects,
+       num_nonnulls(j.max_rejects, j.max_rejects_percent) > 0 AS has_budget
   FROM ingest.claim_chunks($1, $2, $3) c JOIN ingest.jobs j ON j.id = c.job_id;
 
 -- name: committed_starts
@@ -20,6 +21,24 @@ SELECT ingest.commit_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11);
 
 -- name: finish_chunk
 SELECT ingest.finish_chunk($1, $2);
+
+-- name: begin_whole
+SELECT c.*, j.spec, j.mode, j.parent_id, j.max_stored_rejects, false AS has_budget
+  FROM ingest.begin_whole($1, $2) c JOIN ingest.jobs j ON j.id = c.job_id ORDER BY c.ordinal;
+
+-- name: note_progress
+UPDATE ingest.jobs SET bytes_tried = $2, updated_at = clock_timestamp() WHERE id = $1 AND state = 'processing';
+
+-- name: over_budget
+-- What to say about job $1 when, of $2 records, $3 were rejected; NULL while that is within its budget.
+SELECT CASE WHEN ingest.is_over_budget(j, $2, $3, $4) THEN ingest.budget_message(j, $2, $3, 0) END
+  FROM ingest.jobs j WHERE id = $1;
+
+-- name: finish_whole
+SELECT ingest.finish_whole($1, $2, $3, $4, $5, $6, $7, $8);
+
+-- name: pass_fence
+SELECT true FROM ingest.chunks WHERE id = $1 AND epoch = $2 AND state = 'processing' FOR SHARE;
 
 -- name: release_chunk
 SELECT ingest.release_chunk($1, $2, $3);
@@ -45,17 +64,15 @@ SELECT id, pid, started_at FROM ingest.workers WHERE host = $1 AND id <> $2;
 DELETE FROM ingest.workers w WHERE (heartbeat_at < clock_timestamp() - $1::interval OR id = ANY ($2))
    AND NOT EXISTS (SELECT FROM ingest.leases l WHERE l.worker_id = w.id);
 
+-- name: room_for_rejects
+-- How many rejected records job $1 may still store. Batches that are committed at the same moment do not see each other:
+-- a job may so store the rejects of a few batches more.
+SELECT greatest(max_stored_rejects - (ingest.count_committed(id)).rejected, 0) FROM ingest.jobs WHERE id = $1;
+
 -- name: insert_rejects
--- The rejects of a batch, up to the number of records that the job may still store. Batches that are committed at the
--- same moment do not see each other: a job may then store a few batches more.
 INSERT INTO ingest.rejects (job_id, chunk_id, line, byte_offset, column_name, value, code, sqlstate, message, raw, raw_bytes, truncated)
-SELECT $1, $2, line, byte_offset, column_name, value, code, sqlstate, message, raw, raw_bytes, truncated
-  FROM (SELECT *, dense_rank() OVER (ORDER BY byte_offset) AS record
-          FROM unnest($3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
-                      $10::text[], $11::bytea[], $12::boolean[]) WITH ORDINALITY
-               AS r(line, byte_offset, column_name, value, code, sqlstate, message, raw, raw_bytes, truncated, place)) AS r
- WHERE record <= (SELECT j.max_stored_rejects - (ingest.count_committed(j.id)).rejected FROM ingest.jobs j WHERE j.id = $1)
- ORDER BY place;
+SELECT $1, $2, * FROM unnest($3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
+                             $10::text[], $11::bytea[], $12::boolean[]);
 
 -- name: resolve_rejects
 -- Mark the rejects of job $1 on lines $3 as corrected by job $2; in the transaction that loads the corrected records.

@@ -10,12 +10,13 @@ embedded  the PostgreSQL server under .ingest/
 
 from ingest.database.listener import Notification, listen
 from ingest.database.migrate import migrate, migrate_database
-from ingest.database.pool import Database, open_database
+from ingest.database.pool import Database, Held, open_database
 from ingest.database.session import CopyResult, Notice, Record, Session, column_list, quoted
 
 __all__ = [
     "CopyResult",
     "Database",
+    "Held",
     "Notice",
     "Notification",
     "Record",

@@ -12,7 +12,8 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import asyncpg
 import structlog
@@ -121,6 +122,24 @@ class Database:
             open=self._pool.get_size(), idle=self._pool.get_idle_size(), limit=self._pool.get_max_size()
         )
 
+    @asynccontextmanager
+    async def hold(self) -> AsyncIterator[Held]:
+        """Keep one connection for several units of work: for a transaction that lasts longer than one.
+
+        What is not committed on the way out is rolled back, within RELEASE_S. Raises DatabaseError.
+        """
+        with mapped():
+            connection = await self.cross(partial(self._pool.acquire, timeout=ACQUIRE_S))
+        try:
+            yield Held(self.cross, Session(connection, self._slots), connection)
+        finally:
+            with trio.move_on_after(RELEASE_S + 1, shield=True), mapped():
+                await self.cross(self._give_back, connection)
+
+    async def _give_back(self, connection: PoolConnectionProxy) -> None:
+        await _roll_back(connection)
+        await self._pool.release(connection, timeout=RELEASE_S)
+
     async def _with_connection(self, unit: Callable[[Session], Awaitable[T]]) -> T:
         connection = await self._pool.acquire(timeout=ACQUIRE_S)
         try:
@@ -133,6 +152,29 @@ class Database:
             raise
         finally:
             await self._pool.release(connection, timeout=RELEASE_S)
+
+
+class Held:
+    """A connection that is kept. A unit of work that fails leaves its transaction open: a savepoint may mend it."""
+
+    def __init__(self, cross: Callable[..., Awaitable[Any]], session: Session, connection: PoolConnectionProxy) -> None:
+        self._cross = cross
+        self._session = session
+        self._connection = connection
+
+    async def run(self, unit: Callable[[Session], Awaitable[T]]) -> T:
+        """Run a unit of work. Raises DatabaseError; cancellation closes the connection."""
+        with mapped():
+            return cast("T", await self._cross(self._unit, unit))
+
+    async def _unit(self, unit: Callable[[Session], Awaitable[T]]) -> T:
+        try:
+            return await unit(self._session)
+        except Exception:
+            raise
+        except BaseException:
+            _terminate(self._connection)
+            raise
 
 
 async def _roll_back(connection: PoolConnectionProxy) -> None:

@@ -12,6 +12,7 @@
     reasons   SQLSTATE -> the reject's stable code and its sentence
 
 `load_whole` and `load_isolated` are what writers call. A batch that is not in the ledger afterwards changed nothing.
+`load_within` is for a job that is loaded as a whole, in one transaction of its caller.
 """
 
 from __future__ import annotations
@@ -19,14 +20,18 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from ingest.batch import Batch, BatchResult
-from ingest.database import Database, Session
+from ingest.database import Database, Held, Session
+from ingest.errors import RowError
 from ingest.loading.direct import copy_direct
 from ingest.loading.isolated import insert_isolated
 from ingest.loading.staged import copy_staged, isolate_staged
-from ingest.loading.staging import write_rejects
+from ingest.loading.staging import begin, begin_whole, empty_staging, write_rejects
 from ingest.queue import commit_batch
 
-__all__ = ["load_isolated", "load_whole"]
+__all__ = ["begin_whole", "load_isolated", "load_whole", "load_within", "write_rejects"]
+
+# Brings a batch in; the text opens its transaction, or its part of one.
+Way = Callable[[Session, Batch, str], Awaitable[BatchResult]]
 
 
 async def load_whole(database: Database, batch: Batch) -> BatchResult:
@@ -35,24 +40,53 @@ async def load_whole(database: Database, batch: Batch) -> BatchResult:
     Raises LeaseLost, AlreadyCommitted, ConflictError, UnavailableError, PermanentError; after each of them, and after
     cancellation, the batch is wholly in (the ledger says so) or not at all.
     """
-    return await _load(database, batch, copy_staged if batch.chunk.spec.plan else copy_direct)
+    return await _load(database, batch, _whole(batch))
 
 
 async def load_isolated(database: Database, batch: Batch) -> BatchResult:
     """Load every good record of a batch, the others go to the rejects. Raises as `load_whole`, but no RowError."""
-    return await _load(database, batch, isolate_staged if batch.chunk.spec.plan else insert_isolated)
+    return await _load(database, batch, _isolated(batch))
 
 
-async def _load(
-    database: Database, batch: Batch, way: Callable[[Session, Batch], Awaitable[BatchResult]]
-) -> BatchResult:
+async def load_within(held: Held, batch: Batch) -> BatchResult:
+    """Load every good record of a batch inside the open transaction of `held`; rejects and counts are the caller's.
+
+    Raises ConflictError, UnavailableError, PermanentError: then the transaction cannot go on.
+    """
+    try:
+        return await _within(held, batch, _whole(batch), "SAVEPOINT batch", "SET CONSTRAINTS ALL IMMEDIATE")
+    except RowError:
+        return await _within(held, batch, _isolated(batch), "ROLLBACK TO SAVEPOINT batch", "SAVEPOINT records")
+
+
+def _whole(batch: Batch) -> Way:
+    return copy_staged if batch.chunk.spec.plan else copy_direct
+
+
+def _isolated(batch: Batch) -> Way:
+    return isolate_staged if batch.chunk.spec.plan else insert_isolated
+
+
+async def _load(database: Database, batch: Batch, way: Way) -> BatchResult:
     async def unit(session: Session) -> BatchResult:
         # The slot is left before the last two round trips: another writer's COPY fills the time they take.
         async with session.slot():
-            result = await way(session, batch)
+            result = await way(session, batch, begin(batch))
         await write_rejects(session, batch, result.rejects)
         await commit_batch(session, batch, result)
         await session.commit()
         return result
 
     return await database.run(unit)
+
+
+async def _within(held: Held, batch: Batch, way: Way, first: str, opening: str) -> BatchResult:
+    async def unit(session: Session) -> BatchResult:
+        await session.execute(first)
+        async with session.slot():
+            result = await way(session, batch, opening)
+        # Staging tables are emptied by COMMIT; here that is far away.
+        await session.execute(f"RELEASE SAVEPOINT batch; {empty_staging(len(batch.chunk.spec.columns))}")
+        return result
+
+    return await held.run(unit)

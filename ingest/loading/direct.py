@@ -17,7 +17,7 @@ from ingest.database import CopyResult, Notice, Session, column_list
 from ingest.errors import AccountingError, RowError
 from ingest.loading.reasons import Reason
 from ingest.loading.screening import may_copy, records_of, reject_of
-from ingest.loading.staging import begin, copy_options, explain_values, refused_values, stage, target
+from ingest.loading.staging import copy_options, explain_values, refused_values, stage, target
 from ingest.reject import Reject
 from ingest.splitter import Records
 from ingest.statements import statement
@@ -26,7 +26,7 @@ SKIPS_BAD_VALUES_SINCE = 17
 NUMBER = re.compile(r"\d+")
 
 
-async def copy_direct(session: Session, batch: Batch) -> BatchResult:
+async def copy_direct(session: Session, batch: Batch, opening: str) -> BatchResult:
     """Copy a batch's bytes into its table. Raises RowError when the batch has to be isolated."""
     if not may_copy(batch):
         raise RowError("the batch holds lines that COPY would misread", sqlstate="22P04")
@@ -34,7 +34,7 @@ async def copy_direct(session: Session, batch: Batch) -> BatchResult:
     skip = ", ON_ERROR ignore, LOG_VERBOSITY verbose" if session.server_major >= SKIPS_BAD_VALUES_SINCE else ""
     names = column_list([column.name for column in spec.columns])
     copied = await session.copy(
-        f"{begin(batch)}; COPY {target(spec)} ({names}) FROM STDIN ({copy_options(spec.dialect)}{skip})", batch.data
+        f"{opening}; COPY {target(spec)} ({names}) FROM STDIN ({copy_options(spec.dialect)}{skip})", batch.data
     )
     if copied.rows == batch.range.records:
         return BatchResult(inserted=copied.rows)

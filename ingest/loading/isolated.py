@@ -15,7 +15,6 @@ from ingest.loading.reasons import Reason
 from ingest.loading.screening import records_of, reject_of, screened
 from ingest.loading.staging import (
     Staged,
-    begin,
     explain_values,
     insert_each,
     moving_dates,
@@ -28,9 +27,9 @@ from ingest.splitter import Records
 from ingest.statements import statement
 
 
-async def insert_isolated(session: Session, batch: Batch) -> BatchResult:
+async def insert_isolated(session: Session, batch: Batch, opening: str) -> BatchResult:
     """Load the good records of a batch by INSERT and return the others as rejects."""
-    await session.execute(begin(batch))
+    await session.execute(opening)
     where = records_of(batch)
     broken, sound = screened(batch, where)
     inserted, reasons = await _insert(session, batch, sound) if sound else (0, [])

@@ -19,8 +19,9 @@ from ingest.loading.judging import TableRule
 from ingest.loading.merge import MergeStatement, merge_statement
 from ingest.loading.reasons import Reason, code_of
 from ingest.loading.screening import has_moving_dates, may_stage, records_of, reject_of, screened
-from ingest.loading.staging import begin, constraint_reason, copy_options, prepare_staging, stage, staging_table
+from ingest.loading.staging import constraint_reason, copy_options, prepare_staging, stage, staging_table
 from ingest.loading.texts import Fault
+from ingest.queue import resolve_rejects
 from ingest.reject import Reject
 from ingest.spec import Field
 from ingest.splitter import Records
@@ -32,14 +33,14 @@ SETTINGS = "SET LOCAL work_mem = '32MB'; SET LOCAL jit = off"
 COUNTS = ("inserted", "updated", "unchanged", "skipped")
 
 
-async def copy_staged(session: Session, batch: Batch) -> BatchResult:
+async def copy_staged(session: Session, batch: Batch, opening: str) -> BatchResult:
     """Load a batch by its dataset's plan. Raises RowError when the batch has to be isolated."""
     if not may_stage(batch):
         raise RowError("the batch holds lines that COPY would misread", sqlstate="22P04")
     spec = batch.chunk.spec
     table, names = staging_table(len(spec.columns))
     copied = await session.copy(
-        f"{begin(batch)}; {SETTINGS}; {prepare_staging(len(spec.columns))}; "
+        f"{opening}; {SETTINGS}; {prepare_staging(len(spec.columns))}; "
         f"COPY {table} ({names}) FROM STDIN ({copy_options(spec.dialect)})",
         batch.data,
     )
@@ -50,9 +51,9 @@ async def copy_staged(session: Session, batch: Batch) -> BatchResult:
     return await _result(session, batch, merge, records_of(batch) if row["faults"] else None, [row], [], [])
 
 
-async def isolate_staged(session: Session, batch: Batch) -> BatchResult:
+async def isolate_staged(session: Session, batch: Batch, opening: str) -> BatchResult:
     """Load the good records of a batch by its dataset's plan and return all others as rejects."""
-    await session.execute(f"{begin(batch)}; {SETTINGS}")
+    await session.execute(f"{opening}; {SETTINGS}")
     where = records_of(batch)
     broken, sound = screened(batch, where)
     if not sound:
@@ -102,10 +103,25 @@ async def _result(
     if where is not None:
         found = await _explained(session, batch, merge, faults, refused)
         rejects = sorted([*broken, *_rejects(batch, where, found)], key=lambda reject: reject.byte_offset)
+    await _resolve(session, batch, [*faults, *(reason.ordinal for reason in refused)])
     good = sum(row["good"] for row in merged)
     if sum(counts.values()) != good:
         raise AccountingError(f"{good} records are good but {counts} are accounted for")
     return BatchResult(**counts, rejected=len(broken) + len(faults) + len(refused), rejects=tuple(rejects))
+
+
+async def _resolve(session: Session, batch: Batch, lost: Sequence[int]) -> None:
+    """Mark the rejects of the parent job that this batch corrects: each record says which, but for the `lost` ones."""
+    spec = batch.chunk.spec
+    if batch.chunk.parent_id is None or spec.plan is None or spec.plan.parent_line is None:
+        return
+    column = f"c{spec.plan.parent_line + 1}"
+    lines = await session.value(
+        f"SELECT array_agg({column}::bigint) FROM {staging_table(len(spec.columns))[0]} "
+        f"WHERE {column} ~ '^[0-9]{{1,18}}$' AND ordinal <> ALL ($1::integer[])",
+        list(lost),
+    )
+    await resolve_rejects(session, batch, lines or [])
 
 
 async def _explained(

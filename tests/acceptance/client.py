@@ -64,6 +64,10 @@ class Client:
         """GET any path of the server."""
         return self._http.get(path, params={name: str(value) for name, value in query.items()} or None)
 
+    def post(self, path: str) -> httpx.Response:
+        """POST without a body to any path of the server."""
+        return self._http.post(path)
+
     def json(self, path: str, **query: object) -> Any:
         """GET a path that must answer 200, as JSON."""
         answer = self.get(path, **query)

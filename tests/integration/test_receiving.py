@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import psutil
 import pytest
 import trio
 
+from ingest.budget import Budget
 from ingest.chunk import ChunkCut
 from ingest.database import Database, open_database
 from ingest.datasets import Datasets
 from ingest.dialect import Dialect
 from ingest.errors import FileError, RequestError
-from ingest.job import JobState
+from ingest.job import JobMode, JobState
 from ingest.jobs import Jobs
 from ingest.receiving import Receiving, UploadOptions
 from ingest.settings import Settings
@@ -86,7 +88,7 @@ def storage(tmp_path: Path) -> LocalStorage:
 def receiving(database: Database, storage: LocalStorage, psql: Psql) -> Receiving:
     psql("create table public.people (id int not null, name text)")
     settings = Settings.from_environment(
-        {"CHUNK_SIZE": "8192", "WORKER_BATCH_BYTES": "4096", "MAX_RECORD_BYTES": "4096"}
+        {"CHUNK_SIZE": "8192", "WORKER_BATCH_BYTES": "4096", "MAX_RECORD_BYTES": "4096", "MAX_STORED_REJECTS": "123"}
     )
     return Receiving(settings, storage, Jobs(database), Datasets(database, frozenset({"public"})))
 
@@ -95,6 +97,31 @@ async def send(receiving: Receiving, data: bytes) -> UUID:
     async with receiving.upload(order()) as upload:
         await upload.feed(data)
         return (await upload.finish()).id
+
+
+async def test_a_file_that_corrects_another_is_linked_to_it(receiving: Receiving, psql: Psql) -> None:
+    """With its mode, its budget and the number of rejects that are kept."""
+    parent = await send(receiving, PEOPLE)
+    options = replace(order(), parent_id=parent, mode=JobMode.VALIDATE, budget=Budget(percent=5.0))
+    async with receiving.upload(options) as upload:
+        await upload.feed(PEOPLE)
+        view = await upload.finish()
+    assert (view.parent_id, view.mode) == (parent, "validate")
+    assert psql(
+        f"select max_rejects is null, max_rejects_percent, max_stored_rejects from ingest.jobs where id = '{view.id}'"
+    ) == ("t|5|123")
+
+
+async def test_a_parent_must_exist_and_be_of_the_same_dataset(receiving: Receiving, psql: Psql) -> None:
+    """Else the file is refused by name, before there is a job."""
+    parent = await send(receiving, PEOPLE)
+    psql("update ingest.jobs set dataset = 'public.dogs'")
+    for parent_id, words in ((uuid4(), "there is no job"), (parent, "loaded dataset 'public.dogs'")):
+        with pytest.raises(RequestError, match=words) as refused:
+            async with receiving.upload(replace(order(), parent_id=parent_id)) as upload:
+                await upload.feed(PEOPLE)
+        assert refused.value.code == "E_PARENT"
+    assert psql("select count(*) from ingest.jobs") == "1"
 
 
 async def test_an_upload_is_claimable_when_it_is_complete(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -67,7 +68,7 @@ def work(make_work: MakeWork) -> Work:
 def job(database: Database, storage: Storage) -> MakeJob:
     """Store a job's chunks and make it claimable."""
 
-    async def make(*chunks: bytes, of: LoadSpec | None = None, batch_records: int = 10) -> UUID:
+    async def make(*chunks: bytes, of: LoadSpec | None = None, batch_records: int = 10, **options: Any) -> UUID:
         of = of or spec()
         folder = uuid7()
         cuts = []
@@ -77,7 +78,7 @@ def job(database: Database, storage: Storage) -> MakeJob:
             stored.seal()
             made = cut(data, batch_records=batch_records, single_column=len(of.columns) == 1, dialect=of.dialect)
             cuts.append(replace(made, ordinal=ordinal, object_key=chunk_key(folder, ordinal)))
-        return await make_job(database, cuts, of=of)
+        return await make_job(database, cuts, of=of, **options)
 
     return make
 

@@ -8,6 +8,7 @@ import pytest
 import trio
 
 from ingest import chunkrun, heartbeat, reader, writer
+from ingest.budget import Budget
 from ingest.chunk import Chunk
 from ingest.database import Database, open_database
 from ingest.dialect import PARSER_VERSION
@@ -320,4 +321,24 @@ async def test_what_nobody_foresaw_goes_up(
     with pytest.RaisesGroup(ZeroDivisionError, flatten_subgroups=True):
         await chunkrun.run(await claim(work), work)
     assert psql(CHUNK) == "pending|0|1"
+    assert settled(work)
+
+
+async def test_the_only_writer_fails_while_the_reader_waits_for_it(make_work: MakeWork, job: MakeJob) -> None:
+    """The chunk has failed for the writer's reason; that nobody reads the channel any more is no error of its own."""
+    work = make_work(WORKER_CONCURRENT_BATCHES="1")
+    job_id = await job(numbers(95), of=spec(table="missing"))
+    await chunkrun.run(await claim(work), work)
+    failed = await view(work, job_id)
+    assert (failed.status, failed.error and failed.error["code"]) == (JobState.FAILED, "E_DATABASE_REFUSED")
+
+
+async def test_a_job_over_its_budget_ends_its_chunk_runs(make_work: MakeWork, job: MakeJob) -> None:
+    """The run ends by itself, with the job as the stop has left it: early, and the rest never read."""
+    work = make_work(WORKER_CONCURRENT_BATCHES="1")
+    job_id = await job(b"x\n1\n" * 500, budget=Budget(rejects=12))
+    await chunkrun.run(await claim(work), work)
+    stopped = await view(work, job_id)
+    assert (stopped.status, stopped.failed_rows, stopped.inserted_rows) == (JobState.FAILED, 15, 15)
+    assert stopped.chunks == {"pending": 0, "processing": 0, "completed": 0, "failed": 1}
     assert settled(work)

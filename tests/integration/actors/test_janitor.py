@@ -127,6 +127,8 @@ async def test_uploads_of_dead_receivers_are_ended(work: Work, psql: Psql, tmp_p
         ("cancelled", "cancelled", OLD_S, False),
         ("failed", "failed", OLD_S, True),
         ("failed", "completed", OLD_S, False),
+        ("over budget", "failed", OLD_S, False),
+        ("over budget", "cancelled", OLD_S, False),
         ("unknown", "", OLD_S, False),
         ("unknown", "", 3600, True),
     ],
@@ -141,8 +143,10 @@ async def test_objects_are_swept_when_nobody_needs_them(
         ended = "now()" if chunk_state in ("completed", "failed", "cancelled") else "null"
         psql(f"update ingest.chunks set state = '{chunk_state}', finished_at = {ended}, inserted = 3, "
              "claimed_at = now(), worker_id = gen_random_uuid()")  # fmt: skip
+        code = "E_TOO_MANY_REJECTS" if state == "over budget" else "E"
+        state = "failed" if state == "over budget" else state
         ended = "now()" if state in ("completed", "failed", "cancelled") else "null"
-        psql(f"update ingest.jobs set state = '{state}', finished_at = {ended}, inserted = 3, error_code = 'E'")
+        psql(f"update ingest.jobs set state = '{state}', finished_at = {ended}, inserted = 3, error_code = '{code}'")
     path = store(work, job_id, age_s, tmp_path)
     await whole_rounds(work, tmp_path)
     assert path.exists() is stays

@@ -11,14 +11,16 @@ import trio
 from ingest import writer
 from ingest.accounts import Account
 from ingest.batch import Batch, BatchResult
+from ingest.budget import Budget
 from ingest.chunk import Chunk
 from ingest.database import Database, open_database
 from ingest.errors import ConflictError, LeaseLost, PermanentError, RowError, UnavailableError
+from ingest.job import JobState
 from ingest.loading import load_whole
 from ingest.order import Order
 from ingest.work import Work
 from tests.conftest import Psql
-from tests.integration.actors.conftest import MakeJob, MakeWork, claim, settled, values
+from tests.integration.actors.conftest import MakeJob, MakeWork, claim, settled, values, view
 from tests.integration.build import interactive, numbers, spec
 from tests.integration.wire import wire
 
@@ -158,6 +160,60 @@ async def test_a_lost_chunk_is_noticed_by_its_batch(work: Work, job: MakeJob) ->
     with pytest.RaisesGroup(LeaseLost):
         await write(work, chunk, numbers(10))
     assert await values(work.database) == []
+
+
+DIRTY = b"".join(b"x\n" if n % 10 == 0 else b"%d\n" % n for n in range(100))
+
+
+async def test_a_writer_stops_a_job_over_its_budget(work: Work, job: MakeJob) -> None:
+    """Right after the batch that was too much; what is committed stays."""
+    job_id = await job(DIRTY, budget=Budget(rejects=2))
+    with pytest.raises(ExceptionGroup) as raised:
+        await write(work, await claim(work), DIRTY)
+    lost, other = raised.value.split(LeaseLost)
+    assert lost is not None
+    assert other is None or other.split(trio.BrokenResourceError)[1] is None  # the channel nobody reads any more
+    ended = await view(work, job_id)
+    assert (ended.status, ended.error and ended.error["code"]) == (JobState.FAILED, "E_TOO_MANY_REJECTS")
+    assert (ended.inserted_rows, ended.failed_rows, len(await values(work.database))) == (27, 3, 27)
+    assert settled(work)
+
+
+async def test_several_writers_go_over_the_budget_together(work: Work, job: MakeJob) -> None:
+    """Whoever is first stops the job; the others' batches are in with their rows and their ledger line, or not at all."""
+    for _ in range(3):
+        await work.database.execute("TRUNCATE t")
+        job_id = await job(DIRTY, budget=Budget(rejects=4))
+        with pytest.raises(ExceptionGroup) as raised:  # of one or of several
+            await write(work, await claim(work), DIRTY, writers=4)
+        assert raised.value.split((LeaseLost, trio.BrokenResourceError))[1] is None
+        ended = await view(work, job_id)
+        assert ended.status is JobState.FAILED
+        assert 5 <= ended.failed_rows <= 9
+        assert ended.inserted_rows == 9 * ended.failed_rows == len(await values(work.database))
+
+
+async def test_a_budget_that_is_not_used_up_costs_nothing(work: Work, job: MakeJob) -> None:
+    """Nor does one of clean batches."""
+    job_id = await job(DIRTY, budget=Budget(percent=10.0))
+    await write(work, await claim(work), DIRTY, writers=2)
+    assert (await view(work, job_id)).failed_rows == 10
+
+
+async def test_a_budget_that_cannot_be_looked_at_is_looked_at_later(
+    work: Work, job: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The batch is in, so its writer goes on."""
+    asked: list[int] = []
+
+    async def enforce(chunk: Chunk) -> bool:
+        asked.append(chunk.id)
+        raise UnavailableError("away") if len(asked) % 2 else ConflictError("locked", sqlstate="55P03")
+
+    monkeypatch.setattr(work.queue, "enforce_budget", enforce)
+    await job(DIRTY, budget=Budget(rejects=0))
+    account = await write(work, await claim(work), DIRTY)
+    assert (len(asked), account.batches_committed) == (10, 10)
 
 
 async def test_a_lost_connection_is_tried_again(work: Work, job: MakeJob, monkeypatch: pytest.MonkeyPatch) -> None:

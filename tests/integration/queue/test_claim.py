@@ -25,7 +25,9 @@ async def test_a_claimed_chunk_is_all_a_worker_needs(database: Database) -> None
     of = spec(("a", "integer"), ("b", "character varying(5)"), keyed=True)
     job_id = await make_job(database, [written], of=of)
     [chunk] = await Queue(database, uuid4()).claim(5)
-    assert chunk == Chunk(id=chunk.id, job_id=job_id, epoch=1, attempt=1, spec=of, cut=chunk.cut)
+    assert chunk == Chunk(
+        id=chunk.id, job_id=job_id, epoch=1, attempt=1, spec=of, cut=chunk.cut, max_stored_rejects=100_000
+    )
     assert chunk.cut == written
     assert [(r.start, r.end, r.first_line, r.records, r.blank_lines) for r in chunk.ranges()] == [
         (0, 8, 2, 2, 0),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from contextlib import nullcontext
 from functools import partial
 from uuid import UUID, uuid4
 
@@ -13,10 +14,10 @@ import trio
 from ingest.batch import Batch, BatchResult
 from ingest.chunk import Chunk
 from ingest.database import Database, Session
-from ingest.errors import RequestError
+from ingest.errors import AccountingError, RequestError
 from ingest.formula import UNGUARDED_SQL, guard
 from ingest.loading.staging import write_rejects
-from ingest.queue import Queue, commit_batch
+from ingest.queue import Queue, commit_batch, resolve_rejects
 from ingest.reject import Reject
 from ingest.rejects import PIECE_RECORDS, RejectFilter, Rejects
 from ingest.statements import statement
@@ -207,6 +208,24 @@ async def test_a_record_is_resolved_once(database: Database, psql: Psql) -> None
     assert [r["resolved_by"] for r in items] == [first] * 3 + [None]
     for resolved, lines in ((False, ["4"]), (True, ["2", "3"]), (None, ["2", "3", "4"])):
         assert [r["_line"] for r in await read(rejects, chunk.job_id, resolved)] == lines
+
+
+async def test_a_batch_resolves_rejects_of_its_parent(database: Database) -> None:
+    """With its rows or not at all; a batch of a file that corrects no other touches nothing."""
+    parent = await claimed(database)
+    await store(database, parent, 0, [reject(2), reject(3)])
+    other, child = await claimed(database), await claimed(database, parent_id=parent.job_id)
+    for chunk, lines, kept, expected in ((other, [2], True, 0), (child, [2], False, 0), (child, [2, 3], True, 2)):
+        batch = Batch(chunk=chunk, range=next(iter(chunk.ranges())), data=b"")
+
+        async def unit(session: Session, batch: Batch = batch, lines: list[int] = lines, kept: bool = kept) -> None:
+            await resolve_rejects(session, batch, lines)
+            await commit_batch(session, batch, BatchResult(inserted=10 if kept else 9))
+
+        with nullcontext() if kept else pytest.raises(AccountingError):
+            await database.transact(unit)
+        assert (await view(database, parent.job_id)).resolved_rows == expected
+    assert (await view(database, child.job_id)).parent_id == parent.job_id
 
 
 async def test_two_children_resolve_the_same_records_at_once(database: Database, psql: Psql) -> None:
