@@ -17,9 +17,16 @@ from ingest.database import migrate_database, open_database
 from ingest.datasetfiles import known_definitions, read_definition_file
 from ingest.datasets import Dataset, Datasets
 from ingest.definition import Definition
-from ingest.definitiontext import DefinitionError
+from ingest.definitiontext import DefinitionError, read_definition
+from ingest.dialect import Dialect
 from ingest.environment import database_dsn, read_settings
+from ingest.errors import StorageError
+from ingest.infer import definition_of_sample, definition_of_table, name_of
+from ingest.preview import read_sample
+from ingest.tables import TableDataset
 
+SAMPLE_BYTES = 1024 * 1024
+SAMPLE_ROWS = 10_000
 WRONG = 2  # the exit code of a definition with mistakes
 
 
@@ -84,6 +91,39 @@ def apply_command(file: Path) -> None:
     definition = read_definition_file(file)
     version = _ask(partial(_apply, definition))
     click.echo(f"dataset {definition.name} is at version {version}")
+
+
+@datasets_group.command("infer")
+@click.argument("file", required=False, metavar="[FILE]", type=click.Path(path_type=Path))
+@click.option("--table", help="Take the columns of this table (schema.table) instead of a file's.")
+@click.option("--name", help="The dataset's name (default: that of the file or table).")
+@click.option("--delimiter", default=",", show_default=True, help="One character, or `tab`.")
+@click.option("--quote", default='"', show_default=True, help="One character.")
+def infer_command(file: Path | None, table: str | None, name: str | None, delimiter: str, quote: str) -> None:
+    """Write a definition that loads FILE, or files for a table, to standard output: a beginning to be worked on."""
+    if (file is None) == (table is None):
+        raise click.UsageError("name either a FILE or a --table")
+    if table is not None:
+        dataset = _ask(lambda datasets: datasets.find(table))
+        if not isinstance(dataset, TableDataset):
+            raise click.UsageError(f"{table} is a dataset already; --table takes schema.table")
+        text = definition_of_table(dataset, name=name or name_of(dataset.table, "table"))
+    else:
+        assert file is not None
+        dialect = Dialect(delimiter="\t" if delimiter in ("tab", "\\t") else delimiter, quote=quote)
+        sample = read_sample(_beginning(file), dialect, max_record_bytes=SAMPLE_BYTES, most_rows=SAMPLE_ROWS)
+        own = name or name_of(file.name.partition(".")[0], "file")
+        text = definition_of_sample(sample, name=own, table=own)
+    read_definition(text, "the suggestion")  # a name from outside may be wrong
+    click.echo(text, nl=False)
+
+
+def _beginning(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(SAMPLE_BYTES)
+    except OSError as error:
+        raise StorageError(f"{path} cannot be read: {error.strerror}", code="E_SOURCE_MISSING") from error
 
 
 async def _apply(definition: Definition, datasets: Datasets) -> int:

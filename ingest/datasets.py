@@ -20,6 +20,7 @@ from ingest.definition import Definition
 from ingest.detection import AUTO, AutoDataset
 from ingest.dialect import Dialect
 from ingest.errors import RequestError
+from ingest.matching import Reading
 from ingest.spec import LoadSpec
 from ingest.statements import statement
 from ingest.tables import TableDataset, TargetColumn
@@ -37,6 +38,8 @@ class Dataset(Protocol):
     def spec(
         self, names: Sequence[str], *, dialect: Dialect, parameters: Mapping[str, str], resubmission: bool = False
     ) -> LoadSpec: ...
+
+    def read_header(self, names: Sequence[str]) -> Reading: ...
 
     def to_json(self) -> dict[str, Any]: ...
 

@@ -10,7 +10,15 @@ from typing import Any
 
 from ingest.definition import Definition
 from ingest.dialect import Dialect
-from ingest.planning import check_parameters, plan_load
+from ingest.matching import Reading
+from ingest.planning import (
+    check_parameters,
+    fields_of,
+    match_definition,
+    missing_columns,
+    plan_load,
+    platform_of,
+)
 from ingest.spec import LoadSpec
 
 
@@ -41,6 +49,23 @@ class DefinedDataset:
             dialect=dialect,
             parameters=parameters,
             resubmission=resubmission,
+        )
+
+    def read_header(self, names: Sequence[str]) -> Reading:
+        """Return how the header is read, fitting or not; the columns of `rejects.csv` are let pass."""
+        definition = self.definition
+        platform = platform_of(definition, names)
+        matches = match_definition(definition, names, platform=platform, resubmission=True)
+        given = dict.fromkeys(definition.parameters, "-")
+        fields = fields_of(definition, matches, platform=platform, parameters=given)
+        return Reading(
+            dataset=self.name,
+            matches=matches,
+            types={name: column.type for name, column in definition.columns.items() if column.parameter is None},
+            required=frozenset(name for name, field in fields.items() if field.required and field.default is None),
+            missing=tuple(missing_columns(definition, fields)),
+            ignores_unknown=definition.unknown_columns == "ignore",
+            platform=platform,
         )
 
     def to_json(self) -> dict[str, Any]:

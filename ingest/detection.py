@@ -9,8 +9,7 @@ from typing import Any
 from ingest.defined import DefinedDataset
 from ingest.dialect import Dialect
 from ingest.errors import FileError, RequestError
-from ingest.matching import REJECT_COLUMNS
-from ingest.planning import fields_of, match_definition, missing_columns, platform_of
+from ingest.matching import REJECT_COLUMNS, Reading
 from ingest.spec import LoadSpec
 
 AUTO = "auto"
@@ -85,24 +84,24 @@ class AutoDataset:
         spec = best.dataset.spec(names, dialect=dialect, parameters=parameters, resubmission=resubmission)
         return replace(spec, certainty=round(best.score, 2))
 
+    def read_header(self, names: Sequence[str]) -> Reading:
+        """Return how the dataset that fits reads the header. Raises FileError (E_DATASET_UNSURE)."""
+        best = recognise(names, self.datasets)
+        return replace(best.dataset.read_header(names), certainty=round(best.score, 2))
+
     def to_json(self) -> dict[str, Any]:
         """Return what this stands for."""
         return {"name": self.name, "datasets": [dataset.name for dataset in self.datasets]}
 
 
 def _candidate(header: Sequence[str], dataset: DefinedDataset) -> Candidate:
-    definition = dataset.definition
-    platform = platform_of(definition, header)
-    matches = match_definition(definition, header, platform=platform, resubmission=True)
-    given = dict.fromkeys(definition.parameters, "-")
-    fields = fields_of(definition, matches, platform=platform, parameters=given)
-    missing = [*missing_columns(definition, fields), *matches.duplicate]
-    recognised = len({name for name, match in zip(header, matches.columns, strict=True) if match.column is not None})
+    reading = dataset.read_header(header)
+    matches = reading.matches
+    wrong = [*reading.missing, *matches.duplicate, *(() if reading.ignores_unknown else matches.unknown[:5])]
+    recognised = len({match.header for match in matches.columns if match.column is not None})
     share = recognised / max(1, len({*header} - {*REJECT_COLUMNS}))
-    if definition.unknown_columns == "reject" and matches.unknown:
-        missing += matches.unknown[:5]
-    score = min(1.0, share * (1 - MARKED) + MARKED) if platform else share
-    return Candidate(dataset=dataset, platform=platform, score=score, missing=tuple(missing))
+    score = share * (1 - MARKED) + MARKED if reading.platform else share
+    return Candidate(dataset=dataset, platform=reading.platform, score=score, missing=tuple(wrong))
 
 
 def _unsure(why: str, found: Sequence[Candidate]) -> FileError:

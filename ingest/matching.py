@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ingest.errors import FileError
@@ -42,6 +42,20 @@ class Matches:
     def positions(self) -> dict[str, int]:
         """The place in the file (from 0) of each column of the dataset that the file has."""
         return {match.column: place for place, match in enumerate(self.columns) if match.column is not None}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """How a dataset reads a header, fitting or not: for a person to look at before a file is loaded."""
+
+    dataset: str
+    matches: Matches
+    types: Mapping[str, str]  # of the dataset's columns that can come from a file
+    required: frozenset[str]
+    missing: tuple[str, ...]
+    ignores_unknown: bool = False
+    platform: str | None = None
+    certainty: float | None = None
 
 
 def match_header(

@@ -8,7 +8,7 @@ from typing import Any
 
 from ingest.dialect import Dialect
 from ingest.errors import RequestError
-from ingest.matching import PARENT_LINE, REJECT_COLUMNS, Matches, match_header, mismatch
+from ingest.matching import PARENT_LINE, REJECT_COLUMNS, Matches, Reading, match_header, mismatch
 from ingest.spec import Column, Field, LoadSpec, Order, Plan, Target
 
 
@@ -70,6 +70,16 @@ class TableDataset:
             header=tuple(names),
             keyed=self.is_keyed(loaded),
             plan=self._plan(matches, types) if extra else None,
+        )
+
+    def read_header(self, names: Sequence[str]) -> Reading:
+        """Return how the header is read, fitting or not; the columns of `rejects.csv` are let pass."""
+        loadable = {column.name: column.type for column in self.columns if not column.generated}
+        matches = match_header(names, [[(name, name) for name in loadable]], ignored=REJECT_COLUMNS)
+        required = [column.name for column in self.columns if column.required]
+        missing = tuple(name for name in required if name not in matches.positions)
+        return Reading(
+            dataset=self.name, matches=matches, types=loadable, required=frozenset(required), missing=missing
         )
 
     def match(self, names: Sequence[str], ignored: Sequence[str] = ()) -> Matches:

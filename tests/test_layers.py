@@ -24,7 +24,7 @@ LAYERS = {
         "rejectcsv", "retrying"},
     1: {"database", "statements", "datasetfiles", "logs", "memory"},
     0: {
-        "definition", "definitioncheck", "definitiontext", "tomlline", "names", "matching", "planning", "tables", "defined", "detection",
+        "definition", "definitioncheck", "definitiontext", "tomlline", "names", "matching", "planning", "tables", "defined", "detection", "preview", "infer",
         "job", "spec", "budget", "formats", "formula", "chunk", "batch", "reject", "accounts", "dialect", "header", "splitter", "bits", "settings", "errors",
     },
 }  # fmt: skip
@@ -38,7 +38,7 @@ OUTSIDE_WORLD = {
 }  # fmt: skip
 MAY_READ_ENVIRONMENT = {"__main__", "cli", "environment"}
 # cli: the files a person names on the command line; environment: .env.
-MAY_TOUCH_FILES = {"cli", "storage", "objects", "database", "statements", "datasetfiles", "memory"}
+MAY_TOUCH_FILES = {"cli", "datasetcommands", "storage", "objects", "database", "statements", "datasetfiles", "memory"}
 FILE_MODULES = {"shutil", "tempfile", "fcntl", "glob", "mmap"}
 FILE_CALLS = {
     "read_text", "read_bytes", "write_text", "write_bytes", "mkdir", "unlink", "rmdir", "iterdir", "rglob",

@@ -19,6 +19,7 @@ from ingest.errors import IngestError, leaves
 from ingest.settings import Settings
 from ingest.web.api import Datasets, Jobs, create_api
 from ingest.web.health import HealthSource
+from ingest.web.previews import Previews, is_preview
 from ingest.web.rejects import Rejects, Retrying
 from ingest.web.uploads import Receiving, Uploads, is_upload
 
@@ -55,6 +56,7 @@ def create_app(
         max_upload_bytes=settings.max_upload_bytes,
         upload_idle_s=settings.upload_idle_s,
     )
+    previews = Previews(datasets, upload_idle_s=settings.upload_idle_s, max_record_bytes=settings.max_record_bytes)
     api = create_api(
         jobs=jobs,
         rejects=rejects,
@@ -67,8 +69,10 @@ def create_app(
 
     async def app(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         if scope["type"] == "http":
-            handler: Handler = api if health_only or not is_upload(scope["raw_path"]) else uploads
-            await _serve(handler, scope, receive, send)
+            in_front: Handler | None = None
+            if not health_only:
+                in_front = uploads if is_upload(scope["raw_path"]) else previews if is_preview(scope) else None
+            await _serve(in_front or api, scope, receive, send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1000, "reason": None})  # nothing here speaks WebSocket
 

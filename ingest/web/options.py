@@ -78,7 +78,7 @@ def upload_options(values: Mapping[str, str], *, filename: str, bytes_total: int
     return UploadOptions(
         dataset=values["dataset"],
         filename=filename,
-        dialect=_dialect(values),
+        dialect=dialect_of(values),
         priority=whole(values, "priority", DEFAULT_PRIORITY, 0, 9),
         bytes_total=bytes_total,
         mode=JobMode(mode or JobMode.BATCHES),
@@ -132,7 +132,8 @@ def job_id_from(text: str) -> UUID | None:
     return job_id if str(job_id) == text.lower() else None
 
 
-def _dialect(values: Mapping[str, str]) -> Dialect:
+def dialect_of(values: Mapping[str, str]) -> Dialect:
+    """Return the dialect that the options say. Raises RequestError (E_OPTION)."""
     given = {name: values[name] for name in ("delimiter", "quote", "null") if name in values}
     if given.get("delimiter") in ("tab", r"\t"):
         given["delimiter"] = "\t"

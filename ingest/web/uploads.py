@@ -73,7 +73,7 @@ class Uploads:
         body = Body(receive, limit_bytes=self._max_upload_bytes, idle_s=self._upload_idle_s)
         answer = await self._answer(scope, body)
         if not body.gone:
-            await _respond(answer, body, send)
+            await respond(answer, body, send)
 
     async def _answer(self, scope: HTTPScope, body: Body) -> Answer:
         try:
@@ -166,7 +166,7 @@ class Uploads:
             raise
 
 
-async def _respond(answer: Answer, body: Body, send: ASGISendCallable) -> None:
+async def respond(answer: Answer, body: Body, send: ASGISendCallable) -> None:
     """Send an answer; a client that is still sending its body gets the time to read it before the connection closes."""
     early = not body.ended
     headers = [(name.encode(), value.encode("latin-1")) for name, value in answer.headers]

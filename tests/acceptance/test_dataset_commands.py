@@ -90,3 +90,28 @@ def test_a_load_takes_parameters(run: Run, psql: Psql, tmp_path: Path) -> None:
     assert (missing.code, unknown.code, wrong.code) == (1, 1, 2)
     assert "shop is missing: dataset people needs it (which shop)" in missing.err
     assert "'colour' is not an option of this request" in unknown.err
+
+
+def test_a_definition_is_suggested_and_loads_the_file(run: Run, psql: Psql, tmp_path: Path) -> None:
+    data = tmp_path / "Orders 2026.csv"
+    data.write_text("Order No.,Zip,Paid\n1,00123,yes\n2,99,no\n")
+    psql("create table orders_2026 (order_no bigint, zip text, paid boolean)")
+
+    suggested = run("datasets", "infer", str(data))
+    (tmp_path / "orders.toml").write_text(suggested.out)
+    loaded = run("load", str(data), "--dataset", "orders_2026", INGEST_DATASETS=str(tmp_path))
+
+    assert (suggested.code, loaded.code) == (0, 0)
+    assert (
+        psql("select string_agg(order_no || zip || paid, ',' order by order_no) from orders_2026")
+        == "100123true,299false"
+    )
+
+
+def test_a_definition_is_suggested_for_a_table(run: Run, psql: Psql) -> None:
+    psql("create table t (id bigint primary key, name text not null)")
+    asked = (("--table", "public.t"), (), ("--table", "customers"), ("none.csv",), ("--table", "public.none"))
+    table, neither, dataset, missing, unknown = at_once(partial(run, "datasets", "infer", *words) for words in asked)
+    assert [ended.code for ended in (table, neither, dataset, missing, unknown)] == [0, 2, 2, 1, 1]
+    assert 'table = "public.t"\nkey = ["id"]\nmode = "upsert"' in table.out
+    assert missing.error_line == "ingest: none.csv cannot be read: No such file or directory"

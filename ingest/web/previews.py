@@ -1,0 +1,83 @@
+"""`POST /preview`: the first bytes of a file are looked at, and nothing is kept.
+
+In front of the framework, like uploads, because the body is larger than any other that is held in memory.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import structlog
+from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope
+
+from ingest import datasets
+from ingest.dialect import Dialect
+from ingest.errors import FileError, IngestError, RequestError
+from ingest.preview import preview
+from ingest.web.answers import BASE, Answer, json_answer, problem_answer
+from ingest.web.body import Body
+from ingest.web.options import dialect_of, query
+from ingest.web.problems import http_problem, internal_problem, problem
+from ingest.web.uploads import respond
+
+PREVIEW_PATH = f"{BASE}/preview".encode()
+PREVIEW_OPTIONS = ("dataset", "delimiter", "null", "quote")
+MOST_BYTES = 1024 * 1024
+
+log = structlog.get_logger("ingest.web")
+
+
+class DatasetSource(Protocol):
+    """What a preview asks about datasets."""
+
+    async def find(self, name: str) -> datasets.Dataset: ...
+
+
+def is_preview(scope: HTTPScope) -> bool:
+    """Say whether a request is for a preview."""
+    return scope["raw_path"] == PREVIEW_PATH
+
+
+class Previews:
+    """The ASGI application of the preview path."""
+
+    def __init__(self, source: DatasetSource, *, upload_idle_s: float, max_record_bytes: int) -> None:
+        self._source = source
+        self._upload_idle_s = upload_idle_s
+        self._max_record_bytes = max_record_bytes
+
+    async def __call__(self, scope: HTTPScope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        """Take one request and answer it."""
+        body = Body(receive, limit_bytes=MOST_BYTES, idle_s=self._upload_idle_s)
+        answer = await self._answer(scope, body)
+        if not body.gone:
+            await respond(answer, body, send)
+
+    async def _answer(self, scope: HTTPScope, body: Body) -> Answer:
+        if scope["method"] != "POST":
+            return problem_answer(http_problem(405, "use POST here", (("Allow", "POST"),)))
+        try:
+            return await self._look(query(scope["query_string"], PREVIEW_OPTIONS), body)
+        except IngestError as error:
+            return problem_answer(problem(_for_a_sample(error)))
+        except Exception:  # a bug must cost its own request only, and leave its traceback in the log
+            log.exception("preview_crashed")
+            return problem_answer(internal_problem())
+
+    async def _look(self, values: dict[str, str], body: Body) -> Answer:
+        dialect: Dialect = dialect_of(values)
+        dataset = await self._source.find(values.get("dataset") or "auto")
+        data = bytearray()
+        while piece := await body.next():
+            data += piece
+        return json_answer(200, preview(bytes(data), dataset, dialect, max_record_bytes=self._max_record_bytes))
+
+
+def _for_a_sample(error: IngestError) -> IngestError:
+    """Return the error in words that fit a part of a file."""
+    if error.code == "E_TOO_LARGE":
+        text = f"a preview takes the first {MOST_BYTES} bytes of a file: send no more"
+        return RequestError(text, code=error.code, max_bytes=MOST_BYTES)
+    if error.code in ("E_QUOTE_OPEN", "E_RECORD_TOO_LARGE"):
+        return FileError(f"the header is not complete: {error.detail}", code=error.code, **error.facts)
+    return error
