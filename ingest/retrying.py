@@ -56,7 +56,8 @@ class Retrying:
         if rows[0]["queue"] != DEFAULT_QUEUE:
             raise _refused(view, "the job belongs to an `ingest load` command: give that command again")
         found = [row["id"] for row in rows if await self._is_there(row["object_key"])]
-        if not found:
+        # Of a file that is loaded in order, or as a whole, nothing behind a gap would ever have its turn.
+        if not found or (rows[0]["needs_all"] and len(found) < len(rows)):
             raise _refused(view, f"the bytes of the job's failed chunks are no longer stored: {AGAIN}")
         return found
 

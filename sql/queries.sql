@@ -202,8 +202,9 @@ SELECT line, (array_agg(raw ORDER BY id))[1] AS raw, (array_agg(raw_bytes ORDER 
 SELECT spec FROM ingest.jobs WHERE id = $1;
 
 -- name: failed_chunks
--- The failed chunks of job $1, and the job's queue.
-SELECT c.id, c.object_key, c.queue FROM ingest.chunks c WHERE c.job_id = $1 AND c.state = 'failed' ORDER BY c.id;
+-- The failed chunks of job $1, the job's queue, and whether a chunk needs those before it.
+SELECT c.id, c.object_key, c.queue, j.in_order OR j.mode <> 'batches' AS needs_all
+  FROM ingest.chunks c JOIN ingest.jobs j ON j.id = c.job_id WHERE c.job_id = $1 AND c.state = 'failed' ORDER BY c.id;
 
 -- name: retry_job
 SELECT ingest.retry_job($1, $2);

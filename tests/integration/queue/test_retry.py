@@ -153,6 +153,25 @@ async def test_chunks_whose_bytes_have_gone_are_not_retried(
     assert (error.code, "send the file again" in error.detail) == ("E_STATE", True)
 
 
+@pytest.mark.parametrize("needs", ["in_order = true", "mode = 'atomic'"])
+async def test_a_file_that_is_loaded_in_order_needs_all_its_bytes(
+    database: Database, storage: Storage, retrying: Retrying, psql: Psql, needs: str
+) -> None:
+    """Behind a chunk that has gone none would ever have its turn; with all of them there the job is tried again."""
+    job_id, _, [_, second] = await failed(database, storage, bad=2)
+    psql(f"update ingest.jobs set {needs}")
+    stored = storage.create(second.cut.object_key)  # the same once more, to put it back
+    stored.write(DATA)
+    await storage.remove(second.cut.object_key)
+    error = await refusal(retrying, job_id)
+    assert (error.code, "no longer stored" in error.detail) == ("E_STATE", True)
+    assert (
+        psql("select state from ingest.jobs; select count(*) from ingest.chunks where state = 'failed'") == "failed\n2"
+    )
+    stored.seal()
+    assert (await retrying.retry(job_id)).chunks["pending"] == 2
+
+
 async def test_a_job_without_failed_chunks_is_not_retried(
     database: Database, storage: Storage, retrying: Retrying, psql: Psql
 ) -> None:
