@@ -8,6 +8,9 @@ from ingest.matching import shown
 from ingest.spec import Merge, Plan, Target
 from ingest.statements import dataset_script, statement
 
+# Two uploads that make the same tables at once would fail one another, IF NOT EXISTS or not.
+ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtext('ingest.datasets'), hashtext('tables'))"
+
 
 class Targets:
     """Looks at tables in the catalogue."""
@@ -23,7 +26,7 @@ class Targets:
         for target in plan.targets:
             columns = await self._columns(target)
             if not columns and (script := dataset_script(dataset)):
-                await self._database.execute(script)
+                await self._database.execute(f"{ONE_AT_A_TIME}; {script}")
                 columns = await self._columns(target)
             await self._check_table(dataset, target, columns)
         await self._check_types(dataset, plan)

@@ -2,14 +2,12 @@
 -- names are left as they are. Every key is one that an export has itself, so that all rows of a record come from that
 -- record alone, and a file that is loaded again finds its own rows.
 
--- A backer: one person in one shop.
+-- A backer: one person in one shop. Only what is the same for all of a person's pledges; the rest is the pledge's.
 CREATE TABLE IF NOT EXISTS public.backers (
     shop        text NOT NULL,
     email       text NOT NULL,
     name        text,
     backer_uid  text,                        -- the account on the platform
-    phone       text,
-    country     text,
     created_at  timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (shop, email)
 );
@@ -32,6 +30,7 @@ CREATE TABLE IF NOT EXISTS public.pledges (
     amount      numeric(12, 2) NOT NULL CHECK (amount >= 0),
     shipping    numeric(12, 2) CHECK (shipping >= 0),
     currency    text,
+    country     text,                        -- where it is to be sent
     status      text,
     fulfillment text,
     pledged_at  timestamptz,

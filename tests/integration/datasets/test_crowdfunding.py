@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 
 import pytest
+import trio
 
 from ingest.database import Database
 from ingest.datasets import Datasets
@@ -112,3 +113,11 @@ async def test_words_of_surveys(database: Database) -> None:
     [status] = [field for field in spec.plan.fields if field.name == "survey_status"]
     assert {state for _, state in status.words} <= {"not_sent", "sent", "incomplete", "completed"}
     assert dict(status.words)["not answered"] == "sent"
+
+
+async def test_tables_are_made_once_by_many_at_once(database: Database, psql: Psql) -> None:
+    """No upload fails because another one was first."""
+    async with trio.open_nursery() as nursery:
+        for _ in range(6):
+            nursery.start_soon(planned, database, *header_of("gamefound"))
+    assert psql("select count(*) from pg_tables where schemaname = 'public'") == "5"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from ingest.definition import Definition
@@ -183,3 +186,10 @@ def test_what_is_not_toml_is_named_with_its_place() -> None:
     assert fault.startswith(" this is not TOML: ")
     assert "line 1" in fault
     assert faults("a = " + "[" * 100_000) == (" this is not TOML: it is nested too deeply",)
+
+
+def test_the_example_in_the_readme_is_a_definition() -> None:
+    """So that nobody begins with a mistake of ours."""
+    text = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+    [example] = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    assert read_definition(example, "README.md").name == "orders"
