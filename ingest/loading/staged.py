@@ -17,7 +17,7 @@ from ingest.database import Record, Session
 from ingest.errors import AccountingError, RowError
 from ingest.loading.judging import TableRule
 from ingest.loading.merge import MergeStatement, merge_statement
-from ingest.loading.reasons import Reason, code_of
+from ingest.loading.reasons import Reason
 from ingest.loading.screening import has_moving_dates, may_stage, records_of, reject_of, screened
 from ingest.loading.staging import constraint_reason, copy_options, prepare_staging, stage, staging_table
 from ingest.loading.texts import Fault
@@ -161,7 +161,8 @@ def _refused_text(batch: Batch, row: Record) -> _Found:
     plan = batch.chunk.spec.plan
     fields = {field.name: field for field in plan.fields} if plan else {}
     column = _column(batch, fields[row["field"]])
-    return _Found(row["ordinal"], column, code_of(row["sql_state"]), row["sql_state"], row["message"])
+    reason = Reason(ordinal=row["ordinal"], sqlstate=row["sql_state"], message=row["message"], columns=column)
+    return _refusal(reason)
 
 
 def _column(batch: Batch, field: Field) -> str:
