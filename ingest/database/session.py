@@ -16,7 +16,8 @@ import asyncpg
 from asyncpg import Record as Record
 
 from ingest.database.bulk import copy_source
-from ingest.errors import PermanentError
+from ingest.database.errors import from_postgres
+from ingest.errors import PermanentError, RowError
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
@@ -92,6 +93,20 @@ class Session:
             with suppress(asyncpg.InterfaceError):  # a connection that was lost meanwhile has no listeners any more
                 self._connection.remove_log_listener(collect)
         return CopyResult(rows=int(tag.rsplit(" ", 1)[-1]), notices=tuple(notices))
+
+    async def copy_guarded(self, sql: str, data: bytes) -> CopyResult:
+        """Do the same under a savepoint: when a record is at fault nothing was copied, and the transaction goes on.
+
+        Raises RowError, the project's own; all other errors are asyncpg's.
+        """
+        try:
+            return await self.copy(f"SAVEPOINT guarded; {sql}", data)
+        except asyncpg.PostgresError as error:
+            found = from_postgres(error)
+            if not isinstance(found, RowError):
+                raise
+            await self.execute("ROLLBACK TO SAVEPOINT guarded")
+            raise found from error
 
 
 def quoted(name: str) -> str:

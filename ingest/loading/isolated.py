@@ -19,7 +19,7 @@ from ingest.loading.staging import (
     insert_each,
     moving_dates,
     refused_values,
-    stage,
+    stage_those_that_fit,
     target,
 )
 from ingest.reject import Reject
@@ -43,8 +43,8 @@ async def insert_isolated(session: Session, batch: Batch, opening: str) -> Batch
 
 
 async def _insert(session: Session, batch: Batch, sound: Sequence[tuple[int, bytes]]) -> tuple[int, list[Reason]]:
-    staged = await stage(session, batch.chunk.spec, sound)
-    reasons = await moving_dates(session, staged) + await refused_values(session, staged)
+    staged, reasons = await stage_those_that_fit(session, batch.chunk.spec, sound)
+    reasons += await moving_dates(session, staged) + await refused_values(session, staged)
     if reasons:
         known = list({reason.ordinal for reason in reasons})
         await session.execute(f"DELETE FROM {staged.table} WHERE ordinal = ANY ($1)", known)

@@ -19,7 +19,7 @@ from ingest.loading.judging import TableRule
 from ingest.loading.merge import MergeStatement, merge_statement
 from ingest.loading.reasons import Reason
 from ingest.loading.screening import has_moving_dates, may_stage, records_of, reject_of, screened
-from ingest.loading.staging import constraint_reason, copy_options, prepare_staging, stage, staging_table
+from ingest.loading.staging import constraint_reason, copy_options, prepare_staging, stage_those_that_fit, staging_table
 from ingest.loading.texts import Fault
 from ingest.queue import resolve_rejects
 from ingest.reject import Reject
@@ -58,11 +58,11 @@ async def isolate_staged(session: Session, batch: Batch, opening: str) -> BatchR
     broken, sound = screened(batch, where)
     if not sound:
         return BatchResult(rejected=len(broken), rejects=tuple(broken))
-    await stage(session, batch.chunk.spec, sound)
+    _, too_wide = await stage_those_that_fit(session, batch.chunk.spec, sound)
     merge = await _statement(session, batch)
     rows = await session.fetch(statement("merge_isolated"), merge.sql, 0, sound[-1][0])
     merged = [row for row in rows if row["ordinal"] is None]
-    refused = [constraint_reason(row) for row in rows if row["ordinal"] is not None]
+    refused = too_wide + [constraint_reason(row) for row in rows if row["ordinal"] is not None]
     return await _result(session, batch, merge, where, merged, refused, broken)
 
 

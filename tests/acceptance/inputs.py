@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -58,9 +59,9 @@ class Inputs:
     psql: Psql
     process: Process
 
-    def load(self, name: str, body: bytes, way: str = "direct", *, keep: bool = False, **options: str) -> Loaded:
+    def load(self, table: str, body: bytes, way: str = "direct", *, keep: bool = False, **options: str) -> Loaded:
         """Load a file into a table of TABLES, which is emptied before unless the rows are to be kept."""
-        dataset, table = (f"public.{name}", name) if way == "direct" else (name, f"{name}_staged")
+        dataset, table = whither(table, way)
         return self.load_into(table, dataset, body, keep=keep, **options)
 
     def load_into(self, table: str, dataset: str, body: bytes, *, keep: bool = False, **options: str) -> Loaded:
@@ -72,12 +73,14 @@ class Inputs:
 
     def rows(self, table: str) -> list[tuple[Any, ...]]:
         """The rows of a table in the order they came in, as JSON has them."""
-        found = json.loads(self.psql(f"select coalesce(json_agg(t order by t.ctid), '[]') from {table} t"))
+        found = json.loads(
+            self.psql(f"select coalesce(json_agg(t order by t.ctid), '[]') from {table} t"), parse_int=_number
+        )
         return [tuple(row.values()) for row in found]
 
-    def refused(self, name: str, body: bytes, way: str = "direct", **options: str) -> dict[str, Any]:
+    def refused(self, table: str, body: bytes, way: str = "direct", **options: str) -> dict[str, Any]:
         """Upload a file that must be refused as a whole, leaving nothing; returns the problem."""
-        dataset, table = (f"public.{name}", name) if way == "direct" else (name, f"{name}_staged")
+        dataset, table = whither(table, way)
         before = self.rows(table)
         answer = self.client.put(body, dataset, **options)
         assert answer.status_code == 422, answer.text
@@ -85,6 +88,16 @@ class Inputs:
         assert self.rows(table) == before
         found: dict[str, Any] = answer.json()
         return found
+
+
+def whither(table: str, way: str) -> tuple[str, str]:
+    """The dataset that leads into a table of TABLES on this way, and the table it leads to."""
+    return (f"public.{table}", table) if way == "direct" else (table, f"{table}_staged")
+
+
+def _number(text: str) -> int | Decimal:
+    """A whole number as Python's own, unless it is longer than Python reads."""
+    return int(text) if len(text) < 4000 else Decimal(text)
 
 
 def definition(name: str, columns: str) -> str:
