@@ -165,7 +165,8 @@ def parity(bits: Words, odd: bool) -> Words:
 def has_stray_quote(data: bytes, quote: int, delimiter: int) -> bool:
     """Tell whether a quote may stand elsewhere than around a field, in bytes that begin with a record.
 
-    Never misses one. White space next to a quote counts as a stray one here, though it does no harm.
+    Never misses one, but for a carriage return after a closing quote, which COPY refuses by itself. White space next to
+    a quote makes it a stray one here, though it does no harm.
     """
     if quote not in data:
         return False
