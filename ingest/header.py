@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import re
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ingest.dialect import Dialect
 from ingest.errors import FileError
+from ingest.names import tidy
 from ingest.splitter import BatchCut, Block, Splitter
 
 # How much of a file is looked at to tell text from something else.
@@ -18,12 +18,12 @@ SNIFF_BYTES = 4096
 # The most columns a PostgreSQL table can have.
 MAX_COLUMNS = 1600
 
-# Beside white space, what spreadsheets and web pages leave around a name and nobody sees: zero-width characters, BOM.
-INVISIBLE = "\u200b\u200c\u200d\u2060\ufeff"
-
 # Damaged text has a NUL here and there, which costs its record only. Even random bytes have twice as many as this among
 # the first SNIFF_BYTES.
 MOST_NULS = 8
+
+# `sep=;`, which Excel understands and every other program takes for the header.
+EXCEL_DELIMITER = re.compile(rb"\"?sep=([,;|\t])\"?", re.IGNORECASE)
 
 BOM = b"\xef\xbb\xbf"
 OTHER_BOMS = (
@@ -180,8 +180,13 @@ def refuse_bare_cr(record: bytes, dialect: Dialect) -> None:
 def read_names(record: bytes, dialect: Dialect, *, line: int) -> tuple[str, ...]:
     """Return the names in a header record, in NFC and without what surrounds them invisibly.
 
-    Raises FileError: E_ENCODING, E_HEADER (not CSV), E_HEADER_EMPTY (a name is missing), E_TOO_MANY_COLUMNS.
+    Raises FileError: E_ENCODING, E_HEADER (not CSV), E_HEADER_EMPTY (a name is missing), E_TOO_MANY_COLUMNS, and
+    E_HEADER_MISMATCH for the line by which Excel is told the delimiter.
     """
+    if told := EXCEL_DELIMITER.fullmatch(record):
+        char = told[1].decode()
+        text = f"line {line} tells Excel the delimiter, it is no header: remove it, and say delimiter={char}"
+        raise FileError(text, code="E_HEADER_MISMATCH", line=line, delimiter_seen=char)
     try:
         text = record.decode()
         names = next(csv.reader([text], delimiter=dialect.delimiter, quotechar=dialect.quote, strict=True))
@@ -193,7 +198,7 @@ def read_names(record: bytes, dialect: Dialect, *, line: int) -> tuple[str, ...]
     if len(names) > MAX_COLUMNS:
         text = f"the header has {len(names)} columns; a table has at most {MAX_COLUMNS}"
         raise FileError(text, code="E_TOO_MANY_COLUMNS", line=line, columns=len(names))
-    normal = tuple(unicodedata.normalize("NFC", name).strip().strip(INVISIBLE).strip() for name in names)
+    normal = tuple(map(tidy, names))
     if "" in normal:
         text = f"column {normal.index('') + 1} of the header has no name"
         raise FileError(text, code="E_HEADER_EMPTY", line=line, column=normal.index("") + 1)

@@ -82,6 +82,7 @@ class JobView:
     eta_seconds: float | None
     chunks: dict[str, int]
     error: dict[str, Any] | None
+    warnings: list[dict[str, Any]]
     parent_id: UUID | None
     sha256: str | None
     created_at: datetime

@@ -15,6 +15,9 @@ from ingest.errors import IngestError, RequestError
 from ingest.job import FINAL, JobMode, JobState, JobView, NewJob
 from ingest.statements import statement
 
+# Nothing is wrong with the load, but perhaps with the export.
+NO_ROWS = {"code": "W_NO_ROWS", "message": "the file holds a header and no records"}
+
 
 class Jobs:
     """The jobs in the database."""
@@ -122,6 +125,7 @@ def view_from(row: Record) -> JobView:
         eta_seconds=eta_s,
         chunks={name: row[f"chunks_{name}"] for name in ("pending", "processing", "completed", "failed")},
         error={"code": row["error_code"], "message": row["error_message"]} if row["error_code"] else None,
+        warnings=[NO_ROWS] if state is JobState.COMPLETED and not row["records"] else [],
         parent_id=row["parent_id"],
         sha256=row["sha256"].hex() if row["sha256"] else None,
         created_at=row["created_at"],

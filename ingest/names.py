@@ -6,8 +6,16 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable
 
+# Beside white space, what spreadsheets and web pages leave around a name and nobody sees: zero-width characters, BOM.
+INVISIBLE = "\u200b\u200c\u200d\u2060\ufeff"
+
 # From the strictest to the most forgiving; a name that two columns share in one of these belongs to neither there.
 Normal = Callable[[str], str]
+
+
+def tidy(name: str) -> str:
+    """Return a name of a header in NFC and without what surrounds it invisibly."""
+    return unicodedata.normalize("NFC", name).strip().strip(INVISIBLE).strip()
 
 
 def exact(name: str) -> str:

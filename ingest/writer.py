@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from functools import partial
 
 import structlog
 import trio
@@ -24,6 +25,8 @@ log = structlog.get_logger(__name__)
 
 # A deadlock or lock timeout is tried again this often before the chunk's try counts as failed.
 MAX_CONFLICTS = 20
+# The share of bad records in a batch that lets one expect the same of the next.
+MANY = 0.1
 FIRST_DELAY_S = 0.01
 LONGEST_DELAY_S = 5.0
 
@@ -34,11 +37,13 @@ async def run(receive: trio.MemoryReceiveChannel[Batch], work: Work, account: Ac
     Raises ConflictError after MAX_CONFLICTS, LeaseLost (also when the job was stopped for its rejects),
     PermanentError, AccountingError. Cancelled, the batch at hand is rolled back.
     """
+    expecting = False
     with receive:
         async for batch in receive:
             account.take()
             began = trio.current_time()
-            result = await _load(batch, work, order)
+            result = await _load(batch, work, order, expecting=expecting)
+            expecting = result is not None and result.rejected > MANY * batch.range.records
             account.settle(trio.current_time() - began)
             order.settle(batch.range.start)
             _log_result(batch, result, trio.current_time() - began)
@@ -46,9 +51,13 @@ async def run(receive: trio.MemoryReceiveChannel[Batch], work: Work, account: Ac
                 await _enforce_budget(batch, work)
 
 
-async def _load(batch: Batch, work: Work, order: Order) -> BatchResult | None:
-    """Load one batch, whatever it takes; None when it turned out to be in the ledger already."""
-    load, conflicts, delays = load_whole, 0, _delays()
+async def _load(batch: Batch, work: Work, order: Order, *, expecting: bool) -> BatchResult | None:
+    """Load one batch, whatever it takes; None when it turned out to be in the ledger already.
+
+    `expecting` many bad records, it is not tried as a whole first.
+    """
+    isolated = partial(load_isolated, expecting=expecting)
+    load, conflicts, delays = isolated if expecting else load_whole, 0, _delays()
     while True:
         try:
             await order.turn(batch.range.start)
@@ -57,10 +66,10 @@ async def _load(batch: Batch, work: Work, order: Order) -> BatchResult | None:
         except AlreadyCommitted:
             return None
         except RowError as error:
-            if load is load_isolated:
+            if load is isolated:
                 raise
             log.debug("batch_isolated", first_line=batch.range.first_line, sqlstate=error.sqlstate)
-            load = load_isolated
+            load = isolated
         except ConflictError as error:
             conflicts += 1
             if conflicts > MAX_CONFLICTS:

@@ -6,7 +6,7 @@
 CREATE OR REPLACE FUNCTION ingest.input_error(p_value text, p_type text)
 RETURNS TABLE (message text, sql_state text) LANGUAGE plpgsql AS $$
 BEGIN
-    IF p_type ~ '^(character|bit)' OR EXISTS (SELECT FROM pg_type WHERE oid = to_regtype(p_type) AND typtype = 'd') THEN
+    IF p_type ~* '^(national )?(character|n?char|varchar|bpchar|bit|varbit)' OR EXISTS (SELECT FROM pg_type WHERE oid = to_regtype(p_type) AND typtype = 'd') THEN
         -- A cast to a type with a length cuts the value silently, an assignment does not.
         EXECUTE format('DO %L', format('DECLARE v %s := %L; BEGIN END', p_type, p_value));
     ELSE

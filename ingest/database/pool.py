@@ -38,6 +38,8 @@ CLOSE_S = 5.0
 # Locks are never waited for without bound, and a worker frozen inside a transaction is cut off by the server.
 SESSION_SETTINGS = {
     "timezone": "UTC",
+    # The same file is the same rows on every server: 01/02/2024 is refused, not read as January or as February.
+    "datestyle": "ISO, YMD",
     # Of two chunks that finish at once, the second must see the first one's state when it has got the job's lock.
     "default_transaction_isolation": "read committed",
     "lock_timeout": "5000",

@@ -113,6 +113,20 @@ class Session:
                 self._connection.remove_log_listener(collect)
         return CopyResult(rows=int(tag.rsplit(" ", 1)[-1]), notices=tuple(notices))
 
+    async def copy_guarded(self, sql: str, data: bytes) -> CopyResult:
+        """Do the same under a savepoint: when a record is at fault nothing was copied, and the transaction goes on.
+
+        Raises RowError, the project's own; all other errors are asyncpg's.
+        """
+        try:
+            return await self.copy(f"SAVEPOINT guarded; {sql}", data)
+        except asyncpg.PostgresError as error:
+            found = from_postgres(error)
+            if not isinstance(found, RowError):
+                raise
+            await self.execute("ROLLBACK TO SAVEPOINT guarded")
+            raise found from error
+
 
 def quoted(name: str) -> str:
     """Return `name` as an SQL identifier."""

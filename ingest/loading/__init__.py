@@ -22,6 +22,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from ingest.batch import Batch, BatchResult
 from ingest.database import Database, Held, Session
@@ -46,9 +47,12 @@ async def load_whole(database: Database, batch: Batch) -> BatchResult:
     return await _load(database, batch, _whole(batch))
 
 
-async def load_isolated(database: Database, batch: Batch) -> BatchResult:
-    """Load every good record of a batch, the others go to the rejects. Raises as `load_whole`, but no RowError."""
-    return await _load(database, batch, isolate)
+async def load_isolated(database: Database, batch: Batch, *, expecting: bool = False) -> BatchResult:
+    """Load every good record of a batch, the others go to the rejects. Raises as `load_whole`, but no RowError.
+
+    `expecting`: many are bad, as the batch before has shown.
+    """
+    return await _load(database, batch, partial(isolate, expecting=expecting))
 
 
 async def load_within(held: Held, batch: Batch) -> BatchResult:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from functools import cache
+
 from ingest.dialect import Dialect
 
 
@@ -21,6 +24,27 @@ def fields(record: bytes, dialect: Dialect) -> list[bytes | None]:
         else:
             found.append(None if piece == dialect.null.encode() else piece)
     return found
+
+
+def stray_quote(record: bytes, dialect: Dialect) -> tuple[int, bool] | None:
+    """Return the first field (from 1) with a quote that does not stand around it, or None when there is none.
+
+    The second value tells whether the field begins with a quote: then something follows the closing one. COPY would
+    read such a field, without its quotes; where they are not meant as quotes it would take the next lines for a part
+    of the field. White space around the quotes is let pass, since it is all that COPY adds then.
+    """
+    delimiter, quote = dialect.delimiter.encode(), dialect.quote.encode()
+    if quote in record:
+        for number, piece in enumerate(_split_outside_quotes(record, delimiter, quote), 1):
+            if quote in piece and not _quoted_as_a_whole(quote).fullmatch(piece):
+                return number, piece.lstrip(b" \t").startswith(quote)
+    return None
+
+
+@cache
+def _quoted_as_a_whole(quote: bytes) -> re.Pattern[bytes]:
+    q = re.escape(quote)
+    return re.compile(rb"[ \t]*%b(?:[^%b]++|%b%b)*+%b[ \t]*" % (q, q, q, q, q))
 
 
 def _split_outside_quotes(record: bytes, delimiter: bytes, quote: bytes) -> list[bytes]:

@@ -50,6 +50,15 @@ class Findings:
         """The records that are not in the table."""
         return [*self.faults, *self.lost, *(reason.ordinal for reason in self.refused)]
 
+    def keep_first(self, count: int) -> None:
+        """Forget all but the first `count` records: the others are counted and need no explanation."""
+        if count >= len(self.ordinals):
+            return
+        kept = set(sorted(self.ordinals)[: max(count, 0)])
+        self.faults = {ordinal: numbers for ordinal, numbers in self.faults.items() if ordinal in kept}
+        self.lost = [ordinal for ordinal in self.lost if ordinal in kept]
+        self.refused = [reason for reason in self.refused if reason.ordinal in kept]
+
     async def explained(self, session: Session, plain: MergeStatement) -> list[Finding]:
         """Return everything in words. `plain` is the statement that fails for a record whose key is taken."""
         return [

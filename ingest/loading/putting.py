@@ -84,7 +84,8 @@ class Put:
         cases = []
         for number, rule in enumerate(self.uniques, 1):
             match = " AND ".join(f"t.{quoted(c)} = v.{quoted(self._fields[c])}" for c in rule.columns)
-            cases.append(f"WHEN EXISTS (SELECT FROM {self._table} AS t WHERE {match}) THEN {number}")
+            # Not EXISTS, which the planner may answer by reading the whole table.
+            cases.append(f"WHEN (SELECT true FROM {self._table} AS t WHERE {match} LIMIT 1) THEN {number}")
         found = f"CASE {' '.join(cases)} END" if cases else "NULL::integer"
         return f'SELECT "#" AS ordinal, {found} AS number FROM ({values}) AS v'
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+
+# What PostgreSQL says of a date holds the date, in any language.
+DAY_OR_MONTH_FIRST = re.compile(r"\"\s*\d{1,2}[/.-]\d{1,2}[/.-]\d{4}")
+YEAR_FIRST = "dates are read year first; a definition's format says otherwise, like DD/MM/YYYY"
 
 CODES = {
     "22P02": "E_TYPE",
@@ -66,4 +71,6 @@ class Reason:
                 return f"{columns} refers to a row that does not exist ({self.constraint}: {self.rule})"
             case "E_CHECK" if self.rule:
                 return f"{columns} breaks the rule {self.constraint}: {self.rule}"
+            case "E_OUT_OF_RANGE" if DAY_OR_MONTH_FIRST.search(self.message):
+                return f"{self.message}; {YEAR_FIRST}"
         return self.message

@@ -8,13 +8,17 @@ from collections.abc import Iterator
 import numpy as np
 
 from ingest.batch import Batch
+from ingest.bits import has_stray_quote
 from ingest.dialect import Dialect
-from ingest.loading.fields import fields
-from ingest.loading.patterns import Pattern, matches
+from ingest.loading.fields import fields, stray_quote
+from ingest.loading.patterns import Pattern, header_expression, matches
+from ingest.names import tidy
 from ingest.reject import MAX_RAW_BYTES, MAX_VALUE_CHARS, Reject
 from ingest.splitter import Records, records
 
 MOVING_DATE = re.compile(rb"(?<![a-z])(?:now|today|tomorrow|yesterday)(?![a-z])", re.IGNORECASE)
+MAX_RECORDS = 1 << 62  # more than any batch has
+REPEATED = ("E_HEADER_REPEAT", "the header once more: another file seems to have been appended here")
 # Dates, times and timestamps, arrays and ranges of them (tsrange, tstzrange, tsmultirange).
 DATE_TYPES = ("date", "time", "tsr", "tstz", "tsm")
 
@@ -27,7 +31,10 @@ def records_of(batch: Batch) -> Records:
 
 def may_stage(batch: Batch) -> bool:
     """Tell whether the batch's bytes can go to a COPY into a staging table as they are."""
-    return not batch.range.blank_lines and not has_copy_end(batch.data)
+    if batch.range.blank_lines or _has_stray_quote(batch):
+        return False
+    found = _matches(batch, Pattern.COPY_END)
+    return Pattern.COPY_END not in found and not _repeats(batch, found.get(Pattern.HEADER))
 
 
 def has_moving_dates(batch: Batch) -> bool:
@@ -37,14 +44,48 @@ def has_moving_dates(batch: Batch) -> bool:
 
 def may_copy(batch: Batch) -> bool:
     """Tell whether the batch's bytes can go to a COPY into their table as they are."""
-    if batch.range.blank_lines:
+    if batch.range.blank_lines or _has_stray_quote(batch):
         return False
     dates = date_columns(batch)
-    found = matches(batch.data, *((Pattern.COPY_END, Pattern.MOVING_DATE) if dates else (Pattern.COPY_END,)))
-    if Pattern.COPY_END in found:
+    found = _matches(batch, *((Pattern.COPY_END, Pattern.MOVING_DATE) if dates else (Pattern.COPY_END,)))
+    if Pattern.COPY_END in found or _repeats(batch, found.get(Pattern.HEADER)):
         return False
     words = found.get(Pattern.MOVING_DATE)
-    return not words or not any(_moves(values, dates) for values in _records_at(batch, words))
+    return not words or not any(_moves(values, dates) for _, values in _records_at(batch, words))
+
+
+def _has_stray_quote(batch: Batch) -> bool:
+    dialect = batch.chunk.spec.dialect
+    return has_stray_quote(batch.data, ord(dialect.quote), ord(dialect.delimiter))
+
+
+def _matches(batch: Batch, *patterns: Pattern) -> dict[Pattern, list[int]]:
+    """Search a batch for patterns, and for its header where there is one."""
+    spec = batch.chunk.spec
+    if not spec.header:
+        return matches(batch.data, *patterns)
+    header = header_expression(spec.header, spec.dialect)
+    return matches(batch.data, *patterns, Pattern.HEADER, header=header)
+
+
+def _repeats(batch: Batch, offsets: list[int] | None) -> set[int]:
+    """Return the numbers of the records that are the file's header once more; the bytes at `offsets` are in question.
+
+    A file of one column may well hold its column's name among the words it lists: there only a byte order mark tells.
+    """
+    if not offsets:
+        return set()
+    header = batch.chunk.spec.header
+    found = ((i, [_text(value) for value in values]) for i, values in _records_at(batch, offsets))
+    return {
+        i
+        for i, names in found
+        if tuple(map(tidy, names)) == header and (len(header) > 1 or names[0].startswith("\ufeff"))
+    }
+
+
+def _text(value: bytes | None) -> str:
+    return (value or b"").decode("utf-8", "replace")
 
 
 def has_copy_end(data: bytes) -> bool:
@@ -58,11 +99,11 @@ def date_columns(batch: Batch) -> list[int]:
     return [i for i, column in enumerate(columns) if column.type.startswith(DATE_TYPES)]
 
 
-def _records_at(batch: Batch, offsets: list[int]) -> Iterator[list[bytes | None]]:
-    """Yield the fields of the records that hold the bytes at `offsets`."""
+def _records_at(batch: Batch, offsets: list[int]) -> Iterator[tuple[int, list[bytes | None]]]:
+    """Yield number and fields of the records that hold the bytes at `offsets`."""
     where = records_of(batch)
     for i in np.unique(np.searchsorted(where.start, offsets, side="right") - 1):
-        yield fields(batch.data[where.start[i] : where.end[i]], batch.chunk.spec.dialect)
+        yield int(i), fields(batch.data[where.start[i] : where.end[i]], batch.chunk.spec.dialect)
 
 
 def _moves(values: list[bytes | None], dates: list[int]) -> bool:
@@ -71,9 +112,12 @@ def _moves(values: list[bytes | None], dates: list[int]) -> bool:
 
 def malformed(record: bytes, field_count: int, expected: int, dialect: Dialect) -> tuple[str, str] | None:
     """Return the code and sentence for a record that no table could take, or None when it is well-formed."""
+    if stray := stray_quote(record, dialect):
+        return _stray(*stray, record)
     if field_count != expected:
         fewer = "fewer" if field_count < expected else "more"
-        return "E_COLUMNS", f"the record has {field_count} fields, {fewer} than the {expected} columns of the header"
+        text = f"the record has {field_count} fields, {fewer} than the {expected} columns of the header"
+        return "E_COLUMNS", text + _guess(record, field_count, expected, dialect)
     if b"\x00" in record:
         return "E_NUL", "the record holds a NUL byte, which PostgreSQL cannot store as text"
     try:
@@ -85,18 +129,39 @@ def malformed(record: bytes, field_count: int, expected: int, dialect: Dialect) 
     return None
 
 
-def screened(batch: Batch, where: Records) -> tuple[list[Reject], list[tuple[int, bytes]]]:
-    """Part the batch's records into rejects for the malformed ones and the numbered bytes of the others."""
+def _stray(number: int, trailing: bool, record: bytes) -> tuple[str, str]:
+    """Return code and sentence for a quote in field `number` that does not stand around the field."""
+    what = "goes on after its closing quote" if trailing else "holds a quote without beginning with one"
+    text = f"field {number} {what}: a quote belongs around the whole field, or doubled inside it"
+    if swallowed := record.count(b"\n"):
+        text += f"; {swallowed} more line{'s were' if swallowed > 1 else ' was'} taken for a part of the record"
+    return "E_QUOTE_TRAIL" if trailing else "E_QUOTE_BARE", text
+
+
+def _guess(record: bytes, field_count: int, expected: int, dialect: Dialect) -> str:
+    """Return what may be the cause of a wrong number of fields, as the end of a sentence."""
+    delimiter = dialect.delimiter.encode()
+    other = b"'" if dialect.quote == '"' else b'"'
+    if field_count == expected + 1 and record.endswith(delimiter):
+        return "; it ends with a delimiter (trailing delimiter)"
+    if field_count > expected and re.search(rb"(?:^|%b)%b" % (re.escape(delimiter), other), record):
+        return f"; fields seem to be quoted with {other.decode()}, which the option quote would say"
+    return ""
+
+
+def screened(batch: Batch, where: Records, room: int = MAX_RECORDS) -> tuple[list[Reject], list[tuple[int, bytes]]]:
+    """Part the batch's records into rejects for the first `room` malformed ones and the numbered bytes of the sound."""
     spec = batch.chunk.spec
     broken: list[Reject] = []
     sound: list[tuple[int, bytes]] = []
+    repeats = _repeats(batch, _matches(batch).get(Pattern.HEADER)) if spec.header else ()
     columns = zip(where.start.tolist(), where.end.tolist(), where.line.tolist(), where.fields.tolist(), strict=True)
     for i, (start, end, line, field_count) in enumerate(columns):
         record = batch.data[start:end]
-        wrong = malformed(record, field_count, len(spec.columns), spec.dialect)
+        wrong = REPEATED if i in repeats else malformed(record, field_count, len(spec.columns), spec.dialect)
         if wrong is None:
             sound.append((i, record))
-        else:
+        elif len(broken) < room:
             broken.append(reject_of(batch, line=line, start=start, record=record, code=wrong[0], message=wrong[1]))
     return broken, sound
 

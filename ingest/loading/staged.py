@@ -19,14 +19,15 @@ from ingest.errors import AccountingError, RowError
 from ingest.loading.findings import Findings, rejects_of
 from ingest.loading.judging import Staging
 from ingest.loading.merge import MergeStatement, merge_statement
-from ingest.loading.screening import has_moving_dates, may_stage, records_of, screened
+from ingest.loading.reasons import Reason
+from ingest.loading.screening import MAX_RECORDS, has_moving_dates, may_stage, records_of, screened
 from ingest.loading.skipped import SKIPS_BAD_VALUES_SINCE, skipped_records
 from ingest.loading.staging import (
     constraint_reason,
     copy_options,
     prepare_staging,
     prepare_typed_staging,
-    stage,
+    stage_those_that_fit,
     staging_table,
     typed_staging_table,
 )
@@ -40,6 +41,7 @@ from ingest.statements import statement
 # Sorting and grouping a batch stays in memory; compiling a statement costs more than it saves on one batch.
 SETTINGS = "SET LOCAL work_mem = '32MB'; SET LOCAL jit = off"
 
+
 COUNTS = ("inserted", "updated", "unchanged", "skipped")
 
 
@@ -48,24 +50,38 @@ async def copy_staged(session: Session, batch: Batch, opening: str) -> BatchResu
     return await _raw(session, batch, opening, isolating=False)
 
 
-async def isolate(session: Session, batch: Batch, opening: str) -> BatchResult:
-    """Load the good records of a batch, by its plan or as they are, and return all others as rejects."""
+async def isolate(session: Session, batch: Batch, opening: str, *, expecting: bool = False) -> BatchResult:
+    """Load the good records of a batch, by its plan or as they are, and return all others as rejects.
+
+    `expecting`: many are bad, as in the batch before. Then values are judged by the statement, since COPY tells of each
+    bad one in a notice, which costs more. Rejects beyond what the job may still store are counted only.
+    """
     await session.execute(opening)
+    room = await session.value(statement("room_for_rejects"), batch.chunk.job_id)
     if may_stage(batch):
         # The savepoint keeps a failure from ending the transaction.
-        result = await session.attempt(partial(_raw, batch=batch, opening=SETTINGS, isolating=True))
+        raw = partial(_raw, batch=batch, opening=SETTINGS, room=room, isolating=True, expecting=expecting)
+        result = await session.attempt(raw)
         if result is not None:
             return result
-    return await _screened(session, batch)
+    return await _screened(session, batch, room)
 
 
-async def _raw(session: Session, batch: Batch, opening: str, *, isolating: bool) -> BatchResult:
+async def _raw(
+    session: Session,
+    batch: Batch,
+    opening: str,
+    *,
+    isolating: bool,
+    expecting: bool = False,
+    room: int = MAX_RECORDS,
+) -> BatchResult:
     """Stage the bytes as they are and merge them. Raises RowError when they are not well-formed."""
     if not may_stage(batch):
         raise RowError("the batch holds lines that COPY would misread", sqlstate="22P04")
     plan = _plan(batch)
     moving_dates = has_moving_dates(batch)
-    typed = plan.is_plain and not moving_dates and session.server_major >= SKIPS_BAD_VALUES_SINCE
+    typed = plan.is_plain and not (moving_dates or expecting) and session.server_major >= SKIPS_BAD_VALUES_SINCE
     types = batch.chunk.spec.types
     prepare = prepare_typed_staging(types) if typed else prepare_staging(len(types))
     table, names = typed_staging_table(types) if typed else staging_table(len(types))
@@ -81,26 +97,29 @@ async def _raw(session: Session, batch: Batch, opening: str, *, isolating: bool)
     )
     highest = await session.value(f"SELECT max(ordinal) FROM {table}") if skipped else copied.rows - 1
     # Before PostgreSQL 18 a skipped record takes no number; if none of the others seems to have one, nobody is misled.
-    gone = skipped if highest == copied.rows - 1 else ()
-    merging = _Merging(session, batch, plan, staging, rejects, gone)
+    merging = _Merging(session, batch, plan, staging, rejects, len(skipped), room)
+    if highest == copied.rows - 1:
+        merging.gone = skipped
     return await merging.whole(highest or 0, isolating=isolating)
 
 
-async def _screened(session: Session, batch: Batch) -> BatchResult:
+async def _screened(session: Session, batch: Batch, room: int) -> BatchResult:
     """Stage the well-formed records and merge them, halving where that fails."""
     await session.execute(SETTINGS)
     where = records_of(batch)
-    broken, sound = screened(batch, where)
+    broken, sound = screened(batch, where, room)
+    malformed = batch.range.records - len(sound)
     if not sound:
-        return BatchResult(rejected=len(broken), rejects=tuple(broken))
-    staged = await stage(session, batch.chunk.spec, sound)
+        return BatchResult(rejected=malformed, rejects=tuple(broken))
+    staged, too_wide = await stage_those_that_fit(session, batch.chunk.spec, sound)
     staging = Staging(
         table=staged.table,
         server_major=session.server_major,
         moving_dates=has_moving_dates(batch),
         thorough=True,
     )
-    return await _Merging(session, batch, _plan(batch), staging, broken, ()).halved(sound[-1][0])
+    merging = _Merging(session, batch, _plan(batch), staging, broken, malformed, room)
+    return await merging.halved(sound[-1][0], too_wide)
 
 
 def _plan(batch: Batch) -> Plan:
@@ -108,7 +127,10 @@ def _plan(batch: Batch) -> Plan:
 
 
 class _Merging:
-    """A batch in its staging table, and the rejects so far. Ordinals leave no gap for the records that are `gone`."""
+    """A batch in its staging table; `rejects` of `rejected` records that are not in it; the job stores `room` more.
+
+    The ordinals leave no gap for the records that are `gone`.
+    """
 
     def __init__(
         self,
@@ -117,15 +139,17 @@ class _Merging:
         plan: Plan,
         staging: Staging,
         rejects: Sequence[Reject],
-        gone: Sequence[int],
+        rejected: int,
+        room: int,
     ) -> None:
         self._session = session
         self._batch = batch
         self._plan = plan
         self._staging = staging
         self._rejects = list(rejects)
-        self._rejected = len({reject.byte_offset for reject in rejects})
-        self._gone = gone
+        self._rejected = rejected
+        self.gone: Sequence[int] = ()
+        self._room = room
 
     async def whole(self, highest: int, *, isolating: bool) -> BatchResult:
         """Merge all staged records with one statement. Raises RowError when one of them fails it."""
@@ -133,13 +157,13 @@ class _Merging:
         rows = await self._session.fetch(merge.sql, 0, highest)
         return await self._result(merge, rows, Findings(self._batch, self._plan, merge, rows))
 
-    async def halved(self, highest: int) -> BatchResult:
-        """Merge what can be merged, and find each record that fails."""
+    async def halved(self, highest: int, refused: Sequence[Reason]) -> BatchResult:
+        """Merge what can be merged, and find each record that fails, besides those `refused` already."""
         merge = await self._statement(isolating=True)
         rows = await self._session.fetch(statement("merge_isolated"), merge.sql, 0, highest)
         merged = [row for row in rows if row["ordinal"] is None]
         findings = Findings(self._batch, self._plan, merge, merged)
-        findings.refused = [constraint_reason(row) for row in rows if row["ordinal"] is not None]
+        findings.refused = [*refused, *(constraint_reason(row) for row in rows if row["ordinal"] is not None)]
         return await self._result(merge, merged, findings)
 
     async def _statement(self, *, isolating: bool) -> MergeStatement:
@@ -153,18 +177,19 @@ class _Merging:
         if sum(counts.values()) + len(findings.lost) != good:
             raise AccountingError(f"{good} records are good but {counts} and {len(findings.lost)} lost were counted")
         await self._resolve(findings.ordinals)
+        rejected = self._rejected + len(findings.ordinals)
+        findings.keep_first(self._room - self._rejected)
         if findings.ordinals:
             plain = merge_statement(self._plan, (), self._staging)
             where = records_of(self._batch)
             found = await findings.explained(self._session, plain)
             self._rejects += rejects_of(self._batch, where, found, self._numbers(where))
         self._rejects.sort(key=lambda reject: reject.byte_offset)
-        rejected = self._rejected + len(findings.ordinals)
         return BatchResult(**counts, rejected=rejected, rejects=tuple(self._rejects))
 
     def _numbers(self, where: Records) -> Sequence[int]:
         """Return the number in the batch of each staged record, by its ordinal."""
-        gone = set(self._gone)
+        gone = set(self.gone)
         return [i for i in range(len(where.start)) if i not in gone]
 
     async def _resolve(self, lost: Sequence[int]) -> None:

@@ -15,12 +15,15 @@ from ingest.batch import Batch
 from ingest.chunk import Chunk
 from ingest.database import Record, Session, quoted
 from ingest.dialect import Dialect
+from ingest.errors import RowError
 from ingest.loading.fields import fields
 from ingest.loading.reasons import Reason
 from ingest.loading.screening import has_copy_end
 from ingest.reject import Reject
 from ingest.spec import LoadSpec
 from ingest.statements import statement
+
+ROW_TOO_LARGE = "54000"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,20 +126,50 @@ def empty_staging(types: Sequence[str]) -> str:
 
 
 async def stage(session: Session, spec: LoadSpec, records: Sequence[tuple[int, bytes]]) -> Staged:
-    """Put well-formed records, each with its number, into the staging table of their width."""
+    """Put well-formed records, each with its number, into the staging table of their width.
+
+    Raises RowError when one of them is wider than a page holds.
+    """
     width = len(spec.columns)
-    staged = Staged(staging_table(width)[0], spec)
     await session.execute(prepare_staging(width))
+    staged = Staged(staging_table(width)[0], spec)
+    await _put(session, staged, records)
+    return staged
+
+
+async def stage_those_that_fit(
+    session: Session, spec: LoadSpec, records: Sequence[tuple[int, bytes]]
+) -> tuple[Staged, list[Reason]]:
+    """Stage records as `stage` does, but without those that are wider than a page holds; these are the reasons."""
+    staged = await stage(session, spec, [])
+    too_wide: list[Reason] = []
+    parts = [records]
+    while parts:
+        part = parts.pop()
+        half = len(part) // 2
+        try:
+            await _put(session, staged, part)
+        except RowError as error:
+            if error.sqlstate != ROW_TOO_LARGE:
+                raise
+            if half:
+                parts += [part[half:], part[:half]]
+            else:
+                too_wide.append(Reason(ordinal=part[0][0], sqlstate=error.sqlstate, message=error.detail))
+    return staged, too_wide
+
+
+async def _put(session: Session, staged: Staged, records: Sequence[tuple[int, bytes]]) -> None:
+    spec = staged.spec
     plain = [(n, record) for n, record in records if not has_copy_end(record)]
     delimiter = spec.dialect.delimiter.encode()
     data = b"".join(b"%d%b%b\n" % (n, delimiter, record) for n, record in plain)
     # The number is no NULL, even where the file writes NULL as a number.
     options = f"{copy_options(spec.dialect)}, FORCE_NOT_NULL (ordinal)"
-    await session.copy(f"COPY {staged.table} FROM STDIN ({options})", data)
+    await session.copy_guarded(f"COPY {staged.table} FROM STDIN ({options})", data)
     for n, record in records:
         if has_copy_end(record):
             await _stage_by_insert(session, staged, n, record)
-    return staged
 
 
 async def _stage_by_insert(session: Session, staged: Staged, ordinal: int, record: bytes) -> None:

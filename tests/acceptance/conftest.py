@@ -18,6 +18,8 @@ from typing import Any
 import pytest
 
 from tests.acceptance.client import Client, Ended, command
+from tests.acceptance.inputs import Inputs, serving
+from tests.conftest import run_psql
 from tests.processes import Process, Starter
 
 # Tables of about 300,000 rows: minutes would be too long, and what matters happens at the edges of small chunks.
@@ -100,3 +102,13 @@ def stored(service: Starter) -> Callable[[], list[Path]]:
     """Return the files that are in the storage now."""
     root = Path(service.environment["INGEST_HOME"]) / "objects"
     return lambda: sorted(path for path in root.rglob("*") if path.is_file())
+
+
+@pytest.fixture(scope="module")
+def inputs(
+    shared_dsn: str, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Inputs]:
+    """One service for all tests of a module, with the module's TABLES and DATASETS."""
+    module, folder = request.module, tmp_path_factory.mktemp("inputs")
+    with serving(shared_dsn, lambda sql: run_psql(shared_dsn, sql), folder, module.TABLES, module.DATASETS) as inputs:
+        yield inputs

@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingest.bits import PIECE_BYTES, has_stray_quote
 from ingest.dialect import Dialect
-from ingest.loading.fields import fields
+from ingest.loading.fields import fields, stray_quote
+from ingest.splitter import records
 
 COMMA = Dialect()
 
@@ -64,3 +66,58 @@ def test_what_python_writes_is_read(values: list[str]) -> None:
     written = io.StringIO()
     csv.writer(written, lineterminator="").writerow(values)
     assert fields(written.getvalue().encode(), COMMA) == [value.encode() if value else None for value in values]
+
+
+@pytest.mark.parametrize(
+    ("record", "found"),
+    [
+        (b'ab"c', (1, False)),
+        (b'1,24" x,"y"', (2, False)),
+        (b'a"b"c', (1, False)),
+        (b'"a","b"c', (2, True)),
+        (b'"a" "b"', (1, True)),
+        (b'a""', (1, False)),
+        (b'""a', (1, True)),
+        (b'\xef\xbb\xbf"a"', (1, False)),
+        (b'"a""b","c,""d"""', None),
+        (b' "a" ,\t"b"', None),
+        (b'"","""",""""""', None),
+        (b'"a\r\nb",c', None),
+        (b"a'b,c", None),
+    ],
+)
+def test_a_stray_quote_is_found_in_its_field(record: bytes, found: tuple[int, bool] | None) -> None:
+    """Which field, and whether something follows the closing quote; white space around quotes is let pass."""
+    assert stray_quote(record, COMMA) == found
+
+
+def test_the_quote_of_the_dialect_is_what_counts() -> None:
+    """Another character is no quote."""
+    assert stray_quote(b"a'b;\"c", Dialect(quote="'", delimiter=";")) == (1, False)
+    assert stray_quote(b"a\"b;'c;'", Dialect(quote="'", delimiter=";")) is None
+
+
+def stray_in(data: bytes) -> bool:
+    return has_stray_quote(data, ord('"'), ord(","))
+
+
+@given(st.lists(st.sampled_from([b'"', b'""', b",", b"\n", b"\r\n", b"a", b" ", b'","']), max_size=30))
+def test_a_batch_with_a_stray_quote_is_never_missed(parts: list[bytes]) -> None:
+    """Whatever a single record shows, the whole batch has shown; without white space, the other way round too."""
+    data = b"".join(parts)
+    data += b'"' * (data.count(b'"') % 2)
+    found = records(data, COMMA, 1, True)
+    each = [stray_quote(data[start:end], COMMA) for start, end in zip(found.start, found.end, strict=True)]
+    assert stray_in(data) or not any(each)
+    if b" " not in data:
+        assert stray_in(data) == any(each)
+
+
+@pytest.mark.parametrize("before", [PIECE_BYTES - 3, PIECE_BYTES, 3 * PIECE_BYTES])
+def test_a_batch_is_looked_through_in_pieces(before: int) -> None:
+    """Quotes that are open where a piece ends are still open in the next one."""
+    good = b'"a\nb",\n' * (before // 8)
+    assert not stray_in(good)
+    assert not stray_in(b'"' + b"x\n" * before + b'"\n')
+    assert stray_in(good + b'a"b"\n')
+    assert stray_in(b'"' + b"x\n" * before + b'"y\n')

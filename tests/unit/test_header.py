@@ -189,3 +189,11 @@ def test_another_delimiter_is_pointed_out() -> None:
     assert (hinted.code, hinted.facts) == ("E_HEADER_MISMATCH", {"unknown": ["x"], "delimiter_seen": ";"})
     assert with_delimiter_hint(error, ["id"], COMMA) is error
     assert with_delimiter_hint(error, ["id", "a;b"], COMMA) is error
+
+
+@pytest.mark.parametrize("line", [b"sep=;\n", b'"sep=;"\r\n', b"\xef\xbb\xbfSEP=;"])
+def test_the_line_that_tells_excel_the_delimiter_is_no_header(line: bytes) -> None:
+    """What to do about it is said, whatever delimiter the request names."""
+    error = refusal(line + b"a;b\n" if line.endswith(b"\n") else line)
+    assert (error.code, error.facts) == ("E_HEADER_MISMATCH", {"line": 1, "delimiter_seen": ";"})
+    assert "remove it, and say delimiter=;" in error.detail

@@ -79,3 +79,10 @@ def test_skipped_rows_are_no_processed_rows() -> None:
     """A row that a trigger dropped is in neither the table nor the rejects."""
     view = view_from(row("completed", inserted=90, skipped=10, finished_at=NOW))
     assert (view.processed_rows, view.skipped_rows) == (90, 10)
+
+
+@pytest.mark.parametrize(("state", "records", "codes"), [("completed", 0, ["W_NO_ROWS"]), ("completed", 1, []),
+                                                         ("receiving", None, []), ("failed", 0, [])])  # fmt: skip
+def test_a_load_of_nothing_is_completed_with_a_warning(state: str, records: int | None, codes: list[str]) -> None:
+    """Nothing failed, but somebody may have exported too little."""
+    assert [warning["code"] for warning in view_from(row(state, records=records)).warnings] == codes

@@ -72,6 +72,12 @@ def test_each_sqlstate_has_a_stable_code(sqlstate: str | None, code: str) -> Non
             Reason(ordinal=0, sqlstate="23514", message="no partition of relation", columns=None),
             "no partition of relation",
         ),
+        (
+            Reason(ordinal=0, sqlstate="22008", message='date/time field value out of range: "01/02/2024"'),
+            'date/time field value out of range: "01/02/2024"; dates are read year first; a definition\'s format says '
+            "otherwise, like DD/MM/YYYY",
+        ),
+        (Reason(ordinal=0, sqlstate="22008", message='out of range: "2024-02-30"'), 'out of range: "2024-02-30"'),
         (Reason(ordinal=0, sqlstate="22P02", message="invalid input syntax", columns="a"), "invalid input syntax"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from uuid import UUID
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from ingest.batch import Batch
 from ingest.chunk import BatchRange, Chunk, ChunkCut
 from ingest.dialect import Dialect
-from ingest.loading.screening import has_copy_end, malformed, may_copy, reject_of
+from ingest.loading.screening import has_copy_end, malformed, may_copy, may_stage, records_of, reject_of, screened
 from ingest.reject import MAX_RAW_BYTES, MAX_VALUE_CHARS
 from ingest.spec import Column, LoadSpec
 
@@ -92,6 +93,11 @@ def test_only_dates_can_move(type_name: str) -> None:
         (b"a,\xed\xa0\x80", 2, "E_UTF8", "byte 3"),
         (b"a\r,b", 2, "E_LINE_END", "carriage return"),
         (b'"a\r",b\r', 2, "E_LINE_END", "carriage return"),
+        (b'a,b"c', 2, "E_QUOTE_BARE", "field 2 holds a quote without beginning with one"),
+        (b'a,"b"c', 2, "E_QUOTE_TRAIL", "field 2 goes on after its closing quote"),
+        (b'a,b"\nc,d"', 2, "E_QUOTE_BARE", "1 more line was taken for a part of the record"),
+        (b"a,b,", 3, "E_COLUMNS", "trailing delimiter"),
+        (b"'a,b',c", 3, "E_COLUMNS", "quoted with '"),
     ],
 )
 def test_malformed_records_say_what_is_wrong(record: bytes, field_count: int, code: str, part: str) -> None:
@@ -106,6 +112,58 @@ def test_malformed_records_say_what_is_wrong(record: bytes, field_count: int, co
 def test_well_formed_records(record: bytes) -> None:
     """Carriage returns inside quotes and any valid text are fine."""
     assert malformed(record, 2, 2, COMMA) is None
+
+
+@pytest.mark.parametrize("data", [b'a,b"c"\n', b'"a"b,c\n', b'x,y\na"b\nc",d\n'])
+def test_stray_quotes_are_not_for_copy(data: bytes) -> None:
+    """COPY would drop them, and take line ends for a part of the field."""
+    found = batch(data, "text", "text")
+    assert not may_copy(found)
+    assert not may_stage(found)
+
+
+def with_header(data: bytes, *names: str) -> Batch:
+    """A batch of a file with this header."""
+    found = batch(data, *(["text"] * len(names)))
+    return replace(found, chunk=replace(found.chunk, spec=replace(found.chunk.spec, header=names)))
+
+
+@pytest.mark.parametrize(
+    "line", ["id,a.b", "\ufeffid,a.b", '"id","a.b"', ' id , "a.b"', '\ufeff"id",a.b', "id,a.b\u200b", "id,a.b\r"]
+)
+def test_the_header_once_more_is_no_record(line: str) -> None:
+    """However it is written this time; its neighbours are."""
+    found = with_header(f"1,x\n{line}\n2,y\n".encode(), "id", "a.b")
+    assert not may_copy(found)
+    assert not may_stage(found)
+    broken, sound = screened(found, records_of(found))
+    assert [(reject.code, reject.line) for reject in broken] == [("E_HEADER_REPEAT", 11)]
+    assert [record for _, record in sound] == [b"1,x", b"2,y"]
+
+
+@pytest.mark.parametrize("line", ["id,a-b", "id,a.b,c", "id,a.bc", "id,", "xid,a.b", "ID,a.b", '"x\nid,a.b",y'])
+def test_what_only_looks_like_the_header_is_a_record(line: str) -> None:
+    """Every name counts, to the letter."""
+    found = with_header(f"1,x\n{line}\n2,y\n".encode(), "id", "a.b")
+    assert may_copy(found)
+    assert screened(found, records_of(found))[0] == [] or line.count(",") != 1
+
+
+def test_a_header_of_many_long_names_is_told_by_all_of_them() -> None:
+    """The search looks at the beginning, the comparison at the whole."""
+    names = [f"{'é' * 150}{n}" for n in range(12)]
+    other = [*names[:-1], "x"]
+    data = "\n".join(",".join(line) for line in (other, names, other)).encode()
+    found = with_header(data, *names)
+    assert [reject.line for reject in screened(found, records_of(found))[0]] == [11]
+    assert not may_copy(found)
+    assert may_copy(with_header(",".join(other).encode(), *names))
+
+
+def test_the_name_of_the_only_column_may_be_a_value() -> None:
+    """Unless a byte order mark says that another file begins there."""
+    assert may_copy(with_header(b"a\nword\n", "word"))
+    assert not may_copy(with_header(b"a\n\xef\xbb\xbfword\n", "word"))
 
 
 def test_a_reject_says_where_in_the_file() -> None:

@@ -64,11 +64,11 @@ def failing(monkeypatch: pytest.MonkeyPatch, name: str, *errors: Exception, then
     left = list(errors)
     calls: list[int] = []
 
-    async def load(database: Database, batch: Batch) -> BatchResult:
+    async def load(database: Database, batch: Batch, **options: bool) -> BatchResult:
         calls.append(batch.range.start)
         if left:
             raise left.pop(0)
-        return await real(database, batch)
+        return await real(database, batch, **options)
 
     monkeypatch.setattr(writer, name, load)
     return calls

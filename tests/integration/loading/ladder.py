@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -102,8 +103,12 @@ async def judge(
 ) -> dict[int, str]:
     """COPY every record alone, in file order, into the table of `spec`; returns line -> SQLSTATE of the refused ones.
 
-    Records in `moving` are never copied: PostgreSQL would take them, and we must not (their SQLSTATE is "").
+    Records in `moving`, and those with stray quotes, are never copied: PostgreSQL would take them, and we must not
+    (their SQLSTATE is "").
     """
+    quote, delimiter = (re.escape(char.encode()) for char in (spec.dialect.quote, spec.dialect.delimiter))
+    field = rb"(?:[^%b%b]*|[ \t]*%b(?:[^%b]|%b%b)*%b[ \t]*)" % (quote, delimiter, *(quote,) * 5)
+    quoted_well = re.compile(rb"%b(?:%b%b)*" % (field, delimiter, field))
     names = column_list([column.name for column in spec.columns])
     copy = f"COPY {quoted(spec.schema)}.{quoted(spec.table)} ({names}) FROM STDIN ({copy_options(spec.dialect)})"
     # Alone on a line, the two bytes would end the COPY before PostgreSQL 18; quoted, they mean the same and do not.
@@ -113,7 +118,7 @@ async def judge(
         refused: dict[int, str] = {}
         await session.execute("SET CONSTRAINTS ALL IMMEDIATE")
         for record in file:
-            if record.raw in moving:
+            if record.raw in moving or not quoted_well.fullmatch(record.raw):
                 refused[record.line] = ""
                 continue
             try:

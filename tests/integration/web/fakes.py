@@ -42,6 +42,7 @@ def job_view(**changes: Any) -> JobView:
             "status": JobState.PENDING,
             "mode": "batches",
             "chunks": {"pending": 1},
+            "warnings": [],
             "created_at": now,
             "updated_at": now,
             **changes,
