@@ -24,6 +24,9 @@ NUMBER = re.compile(
     r"^(?P<before>\D*?)\s*1(?P<group>[., '\u00a0\u202f]?)\d{3}(?:(?P<point>[.,])\d+)?\s*(?P<after>\D*)$"
 )
 GROUPLESS = re.compile(r"^(?P<before>\D*?)\s*\d(?P<point>[.,])\d+\s*(?P<after>\D*)$")
+# Where the example has one, any currency's sign or code will do, or none: `$`, `CA$`, `SEK`, `€`.
+SIGN = r"(?:[A-Za-z]{0,3}[$€£¥₹₩₽₺₴₫₪₱฿₦₡₲₵]|[A-Za-z]{2,3}\.?)?"
+SPACES = "[ \u00a0\u202f]"
 DATE_TYPES = ("date", "timestamp")
 NUMBER_TYPES = ("numeric", "decimal", "integer", "int", "bigint", "smallint", "real", "double", "money", "float")
 
@@ -67,21 +70,14 @@ def _number(text: str) -> Format:
     found = NUMBER.match(text) or GROUPLESS.match(text)
     if not found:
         raise ValueError(f"{text!r} is no number format: write an example like 1.234,56 or $1,200.50")
-    group, point = (
-        found.groupdict().get("group") or "",
-        found["point"] or ("," if found.groupdict().get("group") == "." else "."),
-    )
-    signs = [re.escape(sign) for sign in (found["before"].strip(), found["after"].strip()) if sign]
-    sign = f"(?:{'|'.join(signs)})?" if signs else ""
-    spaces = "[ \u00a0\u202f]" if group in (" ", "\u00a0", "\u202f") else re.escape(group)
+    group = found.groupdict().get("group") or ""
+    point = found["point"] or ("," if group == "." else ".")
+    sign = SIGN if (found["before"] + found["after"]).strip() else ""
+    spaces = SPACES if group in SPACES else re.escape(group)
     whole = rf"(?:\d{{1,3}}(?:{spaces}\d{{3}})+|\d+)" if group else r"\d+"
     number = rf"{whole}(?:{re.escape(point)}\d+)?"
-    pattern = rf"^(?:[-+]?{sign}\s*[-+]?{number}\s*{sign}|\({sign}\s*{number}\s*{sign}\))$"
-    drop = (
-        "["
-        + "".join((r"\s()+", "\u00a0\u202f", *(re.escape(c) for c in f"{group}{found['before']}{found['after']}")))
-        + "]"
-    )
+    marked = rf"{sign}\s*[-+]?{number}\s*{sign}"
+    drop = rf"[^-0-9{re.escape(point)}]"
     # Brackets are how accountants write a minus.
     replacements = ((r"^\((.*)\)$", r"-\1"), (drop, ""), (re.escape(point), "."))
-    return Format(example=text, pattern=pattern, replacements=replacements)
+    return Format(example=text, pattern=rf"^(?:[-+]?{marked}|\({marked}\))$", replacements=replacements)

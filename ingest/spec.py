@@ -88,6 +88,12 @@ class Field:
     rules: tuple[Rule, ...] = ()
 
     @property
+    def is_plain(self) -> bool:
+        """Tell whether the text is read as it is."""
+        read = self.trim or self.nulls or self.words or self.format or self.default is not None
+        return self.position is None or not read
+
+    @property
     def given(self) -> bool:
         """Tell whether the job has something to say about this value; a column it does not give is never updated."""
         return self.position is not None or self.constant is not None
@@ -123,6 +129,11 @@ class Plan:
     order: Order = Order.FILE
     parent_line: int | None = None
 
+    @property
+    def is_plain(self) -> bool:
+        """Tell whether PostgreSQL reads all texts as they are, so that no step of ours comes before their types."""
+        return self.parent_line is None and all(field.is_plain for field in self.fields)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadSpec:
@@ -146,6 +157,11 @@ class LoadSpec:
     max_rejects: str | None = None  # of the definition: the error budget unless the request has one
     parser_version: int = PARSER_VERSION
 
+    @property
+    def types(self) -> list[str]:
+        """The types of the file's columns."""
+        return [column.type for column in self.columns]
+
     def to_json(self) -> dict[str, Any]:
         """Return the spec as the jsonb stored in ingest.jobs.spec."""
         return asdict(self)
@@ -162,6 +178,15 @@ class LoadSpec:
             header=tuple(rest.pop("header")),
             **rest,
         )
+
+
+def plain_plan(spec: LoadSpec) -> Plan:
+    """Return the plan that says no more than a spec without one: every text goes to its column as it is."""
+    fields = tuple(
+        Field(name=column.name, type=column.type, position=i, trim=False) for i, column in enumerate(spec.columns)
+    )
+    target = Target(schema=spec.schema, table=spec.table, columns=tuple((field.name, field.name) for field in fields))
+    return Plan(fields=fields, targets=(target,))
 
 
 def _plan_from(data: dict[str, Any]) -> Plan:

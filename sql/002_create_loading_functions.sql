@@ -16,56 +16,6 @@ EXCEPTION WHEN OTHERS OR ASSERT_FAILURE THEN
     RETURN QUERY SELECT SQLERRM, SQLSTATE;
 END $$;
 
--- Words that PostgreSQL accepts as dates but that mean another day when the batch is tried again.
-CREATE OR REPLACE FUNCTION ingest.moving_dates(p_staging text, p_columns text[], p_types text[])
-RETURNS TABLE (ordinal integer, column_name text, message text) LANGUAGE plpgsql AS $$
-BEGIN
-    FOR i IN 1 .. cardinality(p_columns) LOOP
-        IF p_types[i] ~ '^(date|time|tsr|tstz|tsm)' THEN
-            RETURN QUERY EXECUTE format(
-                'SELECT ordinal, %L::text, ''a moving date: it means another day each time it is read''::text
-                   FROM %s WHERE c%s ~* ''(^|[^a-z])(now|today|tomorrow|yesterday)([^a-z]|$)''', p_columns[i], p_staging, i);
-        END IF;
-    END LOOP;
-END $$;
-
--- Every value that its column's type refuses, all columns of a record reported. Finds nothing where it cannot tell
--- (PostgreSQL 15, or a type without soft errors): then inserting finds out, more slowly.
-CREATE OR REPLACE FUNCTION ingest.refused_values(p_staging text, p_columns text[], p_types text[])
-RETURNS TABLE (ordinal integer, column_name text, sql_state text, message text) LANGUAGE plpgsql AS $$
-BEGIN
-    IF current_setting('server_version_num')::integer < 160000 THEN
-        RETURN;
-    END IF;
-    FOR i IN 1 .. cardinality(p_columns) LOOP
-        CONTINUE WHEN p_types[i] IN ('text', 'character varying');
-        BEGIN
-            RETURN QUERY EXECUTE format(
-                'SELECT s.ordinal, %L::text, e.sql_error_code, e.message
-                   FROM %s s, LATERAL pg_input_error_info(s.c%s, %L) e
-                  WHERE s.c%s IS NOT NULL AND NOT pg_input_is_valid(s.c%s, %L)',
-                p_columns[i], p_staging, i, p_types[i], i, i, p_types[i]);
-        EXCEPTION WHEN OTHERS THEN
-            IF left(SQLSTATE, 2) NOT IN ('22', '23', '0A') THEN
-                RAISE;
-            END IF;
-        END;
-    END LOOP;
-END $$;
-
--- The same for a few records, one value at a time, on any version and for any type; NULL too, which a domain may refuse.
-CREATE OR REPLACE FUNCTION ingest.explain_values(p_staging text, p_ordinals integer[], p_columns text[], p_types text[])
-RETURNS TABLE (ordinal integer, column_name text, sql_state text, message text) LANGUAGE plpgsql AS $$
-BEGIN
-    FOR i IN 1 .. cardinality(p_columns) LOOP
-        RETURN QUERY EXECUTE format(
-            'SELECT s.ordinal, %L::text, e.sql_state, e.message
-               FROM (SELECT ordinal, c%s AS value FROM %s WHERE ordinal = ANY ($1) OFFSET 0) s,
-                    LATERAL ingest.input_error(s.value, %L) e',
-            p_columns[i], i, p_staging, p_types[i]) USING p_ordinals;
-    END LOOP;
-END $$;
-
 -- Whether p_value can be stored in a column of p_type: pg_input_is_valid for PostgreSQL 15.
 CREATE OR REPLACE FUNCTION ingest.input_is_valid(p_value text, p_type text) RETURNS boolean LANGUAGE sql AS $$
     SELECT CASE WHEN p_value IS NOT NULL THEN NOT EXISTS (SELECT FROM ingest.input_error(p_value, p_type)) END
@@ -92,72 +42,14 @@ CREATE OR REPLACE FUNCTION ingest.is_nobodys_fault(p_state text) RETURNS boolean
                                                        '40', '42', '53', '55', '57', '58', 'F0', 'XX')
 $$;
 
--- Insert the staged records p_low..p_high; where a range fails, halve it under a savepoint until each refused record
--- stands alone, in file order, so that of two records with one key the first wins. p_insert takes $1 = low, $2 = high.
--- Returns a row for each refused record and last a row without ordinal that counts the rows inserted.
--- Errors that say nothing about a record (connection, resources, locks, syntax, permissions) are raised.
-CREATE OR REPLACE FUNCTION ingest.insert_isolated(p_insert text, p_low integer, p_high integer)
-RETURNS TABLE (ordinal integer, sql_state text, message text, column_name text, constraint_name text,
-               constraint_columns text, constraint_rule text, inserted bigint) LANGUAGE plpgsql AS $$
-DECLARE
-    v_lows integer[] := ARRAY[p_low];
-    v_highs integer[] := ARRAY[p_high];
-    v_depth integer := 1;
-    v_low integer;
-    v_high integer;
-    v_rows bigint;
-    v_total bigint := 0;
-    v_state text;
-    v_schema text;
-    v_table text;
-    v_looked_up text[];
-BEGIN
-    WHILE v_depth > 0 LOOP
-        v_low := v_lows[v_depth];
-        v_high := v_highs[v_depth];
-        v_depth := v_depth - 1;
-        BEGIN
-            EXECUTE p_insert USING v_low, v_high;
-            GET DIAGNOSTICS v_rows = ROW_COUNT;
-            v_total := v_total + v_rows;
-        EXCEPTION WHEN OTHERS OR ASSERT_FAILURE THEN
-            GET STACKED DIAGNOSTICS v_state = RETURNED_SQLSTATE, message = MESSAGE_TEXT, column_name = COLUMN_NAME,
-                constraint_name = CONSTRAINT_NAME, v_schema = SCHEMA_NAME, v_table = TABLE_NAME;
-            IF ingest.is_nobodys_fault(v_state) THEN
-                RAISE;
-            END IF;
-            IF v_low = v_high THEN
-                ordinal := v_low;
-                sql_state := v_state;
-                -- Of thousands of records most break the same constraint, so it is looked up when it changes.
-                IF v_looked_up IS DISTINCT FROM ARRAY[v_schema, v_table, constraint_name] THEN
-                    v_looked_up := ARRAY[v_schema, v_table, constraint_name];
-                    SELECT c.columns, c.rule INTO constraint_columns, constraint_rule
-                      FROM ingest.constraint_of(v_schema, v_table, constraint_name) c;
-                END IF;
-                RETURN NEXT;
-            ELSE
-                v_lows[v_depth + 1] := (v_low + v_high) / 2 + 1;
-                v_highs[v_depth + 1] := v_high;
-                v_lows[v_depth + 2] := v_low;
-                v_highs[v_depth + 2] := (v_low + v_high) / 2;
-                v_depth := v_depth + 2;
-            END IF;
-        END;
-    END LOOP;
-    ordinal := NULL; sql_state := NULL; message := NULL; column_name := NULL; constraint_name := NULL;
-    constraint_columns := NULL; constraint_rule := NULL;
-    inserted := v_total;
-    RETURN NEXT;
-END $$;
-
--- The same for a plan: p_statement ($1 = low, $2 = high; see loading/merge) judges the staged records and merges the good
--- ones. Returns a row with an ordinal for each record that only merging could refuse, and for each stretch that went in
--- one without ordinal: its counts and its faults.
+-- Merge the staged records p_low..p_high by p_statement ($1 = low, $2 = high; see loading/merge); where a stretch fails,
+-- halve it under a savepoint until each refused record stands alone, in file order, so that of two records with one key the
+-- first wins. Returns a row with an ordinal for each record that was refused, and for each stretch that went in one without
+-- ordinal: its counts, its faults and who lost. Errors that say nothing about a record are raised.
 CREATE OR REPLACE FUNCTION ingest.merge_isolated(p_statement text, p_low integer, p_high integer)
 RETURNS TABLE (ordinal integer, sql_state text, message text, column_name text, constraint_name text,
                constraint_columns text, constraint_rule text,
-               inserted bigint, updated bigint, unchanged bigint, skipped bigint, good bigint, faults json)
+               inserted bigint, updated bigint, unchanged bigint, skipped bigint, good bigint, faults json, lost json)
 LANGUAGE plpgsql AS $$
 DECLARE
     v_lows integer[] := ARRAY[p_low];
@@ -173,7 +65,7 @@ BEGIN
         v_high := v_highs[v_depth];
         v_depth := v_depth - 1;
         BEGIN
-            EXECUTE p_statement INTO inserted, updated, unchanged, skipped, good, faults USING v_low, v_high;
+            EXECUTE p_statement INTO inserted, updated, unchanged, skipped, good, faults, lost USING v_low, v_high;
             ordinal := NULL; sql_state := NULL; message := NULL; column_name := NULL; constraint_name := NULL;
             constraint_columns := NULL; constraint_rule := NULL;
             RETURN NEXT;

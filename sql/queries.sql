@@ -281,46 +281,59 @@ SELECT t AS name FROM unnest($1::text[]) AS u (t) WHERE to_regtype(t) IS NULL;
 -- name: may_drop_rows
 SELECT ingest.may_drop_rows($1::text::regclass);
 
--- name: base_types
--- The types $1 without lengths and domains: what a text is cast to before the assignment checks lengths and domains.
-SELECT format_type(base.oid, -1)
-  FROM unnest($1::text[]) WITH ORDINALITY AS u(t, n)
-  CROSS JOIN LATERAL (
-       WITH RECURSIVE chain AS (
-            SELECT oid, typtype, typbasetype FROM pg_type WHERE oid = to_regtype(t)
-             UNION ALL
-            SELECT b.oid, b.typtype, b.typbasetype FROM chain c JOIN pg_type b ON b.oid = c.typbasetype)
-       SELECT oid FROM chain WHERE typtype <> 'd') AS base
- ORDER BY n;
-
--- name: moving_dates
-SELECT * FROM ingest.moving_dates($1, $2, $3);
-
--- name: refused_values
-SELECT * FROM ingest.refused_values($1, $2, $3);
-
--- name: explain_values
-SELECT * FROM ingest.explain_values($1, $2, $3, $4);
-
--- name: insert_isolated
-SELECT * FROM ingest.insert_isolated($1, $2, $3);
-
 -- name: merge_isolated
 SELECT * FROM ingest.merge_isolated($1, $2, $3);
 
 -- name: target_rules
--- What the tables $1.$2 (parallel arrays, from 1) demand of the record alone: NOT NULL (no expression) and CHECK.
--- Whoever holds a record that breaks one need not try to insert it.
-SELECT t.number::integer AS target, a.attname AS name, NULL AS expression, ARRAY[a.attname]::text[] AS columns, NULL AS rule
-  FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS t(schema, name, number)
-  JOIN pg_attribute a ON a.attrelid = to_regclass(format('%I.%I', t.schema, t.name)) AND a.attnum > 0
-                     AND a.attnotnull AND NOT a.attisdropped
-UNION ALL
-SELECT t.number, c.conname, pg_get_expr(c.conbin, c.conrelid), k.columns, pg_get_constraintdef(c.oid)
-  FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS t(schema, name, number)
-  JOIN pg_constraint c ON c.conrelid = to_regclass(format('%I.%I', t.schema, t.name)) AND c.contype = 'c'
+-- What the tables $1.$2 (parallel arrays, numbered from 1) demand of their rows; see loading.tablerules. References to the
+-- tables themselves are left out (the file may bring what it refers to), and those to tables that we may not read.
+WITH target AS MATERIALIZED (
+     SELECT number::integer, to_regclass(format('%I.%I', schema, name)) AS relid
+       FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS t(schema, name, number))
+SELECT number AS target, 'column' AS kind, a.attname::text AS name, ARRAY[a.attname]::text[] AS columns,
+       format_type(a.atttypid, a.atttypmod) AS expression, NULL::text[] AS referred, NULL AS rule, 0::bigint AS place
+  FROM target JOIN pg_attribute a ON a.attrelid = relid AND a.attnum > 0 AND NOT a.attisdropped
+ UNION ALL
+SELECT number, 'not_null', a.attname, ARRAY[a.attname], NULL, NULL, NULL, 0
+  FROM target JOIN pg_attribute a ON a.attrelid = relid AND a.attnum > 0 AND a.attnotnull AND NOT a.attisdropped
+ UNION ALL
+SELECT number, CASE c.contype WHEN 'c' THEN 'check' ELSE 'reference' END, c.conname, k.columns,
+       CASE c.contype WHEN 'c' THEN pg_get_expr(c.conbin, c.conrelid) ELSE c.confrelid::regclass::text END,
+       r.columns, pg_get_constraintdef(c.oid), c.oid::bigint
+  FROM target JOIN pg_constraint c ON c.conrelid = relid
  CROSS JOIN LATERAL (SELECT array_agg(a.attname::text ORDER BY u.place) AS columns
                        FROM unnest(c.conkey) WITH ORDINALITY AS u(attnum, place)
                        JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = u.attnum) AS k
+ CROSS JOIN LATERAL (SELECT array_agg(a.attname::text ORDER BY u.place) AS columns
+                       FROM unnest(c.confkey) WITH ORDINALITY AS u(attnum, place)
+                       JOIN pg_attribute a ON a.attrelid = c.confrelid AND a.attnum = u.attnum) AS r
  WHERE k.columns IS NOT NULL
- ORDER BY 1, 2;
+   AND (c.contype = 'c' OR c.contype = 'f' AND c.confmatchtype = 's' AND c.confrelid NOT IN (SELECT relid FROM target)
+                           AND has_table_privilege(c.confrelid, 'SELECT'))
+ UNION ALL
+SELECT number, CASE WHEN NOT i.indimmediate THEN 'unforeseeable'
+                    WHEN i.indexprs IS NOT NULL OR i.indpred IS NOT NULL OR i.indisexclusion OR NOT i.indisunique THEN 'other_unique'
+                    ELSE 'unique' END,
+       c.relname, coalesce(k.columns, '{}'), NULL, NULL, NULL, i.indexrelid::bigint
+  FROM target JOIN pg_index i ON i.indrelid = relid AND (i.indisunique OR i.indisexclusion) JOIN pg_class c ON c.oid = i.indexrelid
+ CROSS JOIN LATERAL (SELECT array_agg(a.attname::text ORDER BY u.place) AS columns
+                       FROM unnest(i.indkey) WITH ORDINALITY AS u(attnum, place)
+                       JOIN pg_attribute a ON a.attrelid = relid AND a.attnum = u.attnum
+                      WHERE u.place <= i.indnkeyatts) AS k
+ UNION ALL
+SELECT number, 'unforeseeable', 'rows may be dropped or changed', '{}', NULL, NULL, NULL, 0
+  FROM target WHERE ingest.may_drop_rows(relid) OR (SELECT relkind FROM pg_class WHERE oid = relid) = 'p'
+ ORDER BY target, place, kind, name;
+
+-- name: refused_texts
+-- Which of the texts $3, meant for column number $2 of record $1, the columns' types $4 refuse, and why (PostgreSQL 16).
+SELECT u.ordinal, u.place, e.sql_error_code AS sql_state, e.message
+  FROM unnest($1::integer[], $2::integer[], $3::text[]) AS u(ordinal, place, value)
+ CROSS JOIN LATERAL pg_input_error_info(u.value, ($4::text[])[u.place]) AS e
+ WHERE NOT pg_input_is_valid(u.value, ($4::text[])[u.place]);
+
+-- name: refused_texts_one_by_one
+-- The same for any type, and for NULL, which a domain may refuse.
+SELECT u.ordinal, u.place, e.sql_state, e.message
+  FROM unnest($1::integer[], $2::integer[], $3::text[]) AS u(ordinal, place, value)
+ CROSS JOIN LATERAL ingest.input_error(u.value, ($4::text[])[u.place]) AS e;

@@ -7,10 +7,10 @@ whole transaction costs one crossing. It never sees asyncpg.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import asyncpg
 from asyncpg import Record as Record
@@ -21,6 +21,9 @@ from ingest.errors import PermanentError, RowError
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,22 @@ class Session:
     async def value(self, sql: str, *args: object) -> Any:
         """Run a statement and return the first column of its first row, or None."""
         return await self._connection.fetchval(sql, *args)
+
+    async def attempt(self, unit: Callable[[Session], Awaitable[T]]) -> T | None:
+        """Run a part of the unit of work under a savepoint; None, and nothing done, when a record was in its way."""
+        await self.execute("SAVEPOINT attempt")
+        try:
+            result = await unit(self)
+        except RowError:
+            pass
+        except asyncpg.PostgresError as error:
+            if not isinstance(from_postgres(error), RowError):
+                raise
+        else:
+            await self.execute("RELEASE SAVEPOINT attempt")
+            return result
+        await self.execute("ROLLBACK TO SAVEPOINT attempt")
+        return None
 
     async def commit(self) -> None:
         """Commit the open transaction. Raises PermanentError when it was aborted and so rolled back instead."""

@@ -1,15 +1,19 @@
 """Loading: the ways to bring a batch into its targets, each inside one transaction with rejects and ledger line.
 
-    direct    no plan: the batch's bytes go unparsed into COPY; PostgreSQL is the validator
-    isolated  after direct has failed: every record that cannot be loaded is found alone, the others are loaded
-    staged    a plan: the bytes go into a staging table, one statement makes rows of them; halved when it fails
-    staging   temporary tables of well-formed records, shared by all three
-    texts     a field of a plan -> SQL from a cell's text to a value, and the conditions that reject it
-    merge     a plan -> the statement that judges staged records and merges the good ones
-    screening malformed records (field count, encoding) and moving dates, found before PostgreSQL sees them
-    patterns  the search for what COPY must not see
-    fields    one record -> its fields, by COPY's rules
-    reasons   SQLSTATE -> the reject's stable code and its sentence
+    direct     no plan: the batch's bytes go unparsed into COPY; PostgreSQL is the validator
+    skipped    the records that such a COPY skipped, and why
+    staged     a plan, or a batch that is not clean: staged, judged and merged by one statement, halved where it fails
+    staging    the temporary tables for that
+    texts      a field of a plan -> SQL from a cell's text to a value, and the conditions that reject it
+    tablerules what the target tables demand, from the catalogue
+    judging    a plan -> the query that judges staged records
+    putting    a target of a plan -> the SQL that inserts or merges its rows
+    merge      a plan -> the one statement made of these
+    findings   what that statement found -> rejects
+    screening  malformed records (field count, encoding) and moving dates, found before PostgreSQL sees them
+    patterns   the search for what COPY must not see
+    fields     one record -> its fields, by COPY's rules
+    reasons    SQLSTATE -> the reject's stable code and its sentence
 
 `load_whole` and `load_isolated` are what writers call. A batch that is not in the ledger afterwards changed nothing.
 `load_within` is for a job that is loaded as a whole, in one transaction of its caller.
@@ -23,8 +27,7 @@ from ingest.batch import Batch, BatchResult
 from ingest.database import Database, Held, Session
 from ingest.errors import RowError
 from ingest.loading.direct import copy_direct
-from ingest.loading.isolated import insert_isolated
-from ingest.loading.staged import copy_staged, isolate_staged
+from ingest.loading.staged import copy_staged, isolate
 from ingest.loading.staging import begin, begin_whole, empty_staging, write_rejects
 from ingest.queue import commit_batch
 
@@ -45,7 +48,7 @@ async def load_whole(database: Database, batch: Batch) -> BatchResult:
 
 async def load_isolated(database: Database, batch: Batch) -> BatchResult:
     """Load every good record of a batch, the others go to the rejects. Raises as `load_whole`, but no RowError."""
-    return await _load(database, batch, _isolated(batch))
+    return await _load(database, batch, isolate)
 
 
 async def load_within(held: Held, batch: Batch) -> BatchResult:
@@ -56,15 +59,11 @@ async def load_within(held: Held, batch: Batch) -> BatchResult:
     try:
         return await _within(held, batch, _whole(batch), "SAVEPOINT batch", "SET CONSTRAINTS ALL IMMEDIATE")
     except RowError:
-        return await _within(held, batch, _isolated(batch), "ROLLBACK TO SAVEPOINT batch", "SAVEPOINT records")
+        return await _within(held, batch, isolate, "ROLLBACK TO SAVEPOINT batch", "SAVEPOINT records")
 
 
 def _whole(batch: Batch) -> Way:
     return copy_staged if batch.chunk.spec.plan else copy_direct
-
-
-def _isolated(batch: Batch) -> Way:
-    return isolate_staged if batch.chunk.spec.plan else insert_isolated
 
 
 async def _load(database: Database, batch: Batch, way: Way) -> BatchResult:
@@ -86,7 +85,9 @@ async def _within(held: Held, batch: Batch, way: Way, first: str, opening: str) 
         async with session.slot():
             result = await way(session, batch, opening)
         # Staging tables are emptied by COMMIT; here that is far away.
-        await session.execute(f"RELEASE SAVEPOINT batch; {empty_staging(len(batch.chunk.spec.columns))}")
+        await session.execute(
+            f"RELEASE SAVEPOINT batch; {empty_staging([column.type for column in batch.chunk.spec.columns])}"
+        )
         return result
 
     return await held.run(unit)

@@ -6,24 +6,13 @@ names its line in a notice; the named records are then explained. Anything else 
 
 from __future__ import annotations
 
-import re
-from collections import defaultdict
-from collections.abc import Sequence
-
-import numpy as np
-
 from ingest.batch import Batch, BatchResult
-from ingest.database import CopyResult, Notice, Session, column_list
+from ingest.database import Session, column_list
 from ingest.errors import AccountingError, RowError
-from ingest.loading.reasons import Reason
-from ingest.loading.screening import may_copy, records_of, reject_of
-from ingest.loading.staging import copy_options, explain_values, refused_values, stage, target
-from ingest.reject import Reject
-from ingest.splitter import Records
+from ingest.loading.screening import may_copy
+from ingest.loading.skipped import SKIPS_BAD_VALUES_SINCE, skipped_records
+from ingest.loading.staging import copy_options, target
 from ingest.statements import statement
-
-SKIPS_BAD_VALUES_SINCE = 17
-NUMBER = re.compile(r"\d+")
 
 
 async def copy_direct(session: Session, batch: Batch, opening: str) -> BatchResult:
@@ -38,80 +27,9 @@ async def copy_direct(session: Session, batch: Batch, opening: str) -> BatchResu
     )
     if copied.rows == batch.range.records:
         return BatchResult(inserted=copied.rows)
-    rejects = await _explained(session, batch, copied)
-    rejected = len({reject.line for reject in rejects})
+    skipped, rejects = await skipped_records(session, batch, copied)
+    rejected = len(skipped)
     dropped = batch.range.records - copied.rows - rejected
     if dropped and not await session.value(statement("may_drop_rows"), target(spec)):
         raise AccountingError(f"COPY took {copied.rows} of {batch.range.records} records and named {rejected}")
     return BatchResult(inserted=copied.rows, skipped=dropped, rejected=rejected, rejects=tuple(rejects))
-
-
-async def _explained(session: Session, batch: Batch, copied: CopyResult) -> list[Reject]:
-    """Return the rejects for the records that COPY named. Raises RowError when the names cannot be made out."""
-    if not copied.notices:
-        return []
-    where = records_of(batch)
-    skipped = _skipped_records(copied.notices, _copy_lines(batch.data, where))
-    raw = [(i, batch.data[where.start[i] : where.end[i]]) for i in skipped]
-    staged = await stage(session, batch.chunk.spec, raw)
-    reasons = _by_record(await refused_values(session, staged))
-    unexplained = [i for i in skipped if i not in reasons]
-    if unexplained:
-        reasons |= _by_record(await explain_values(session, staged, unexplained))
-    if set(reasons) != set(skipped):
-        raise RowError("COPY skipped a record for a reason that cannot be told apart", sqlstate="22P04")
-    return [_reject(batch, where, i, reason) for i in skipped for reason in reasons[i]]
-
-
-def _reject(batch: Batch, where: Records, i: int, reason: Reason) -> Reject:
-    start = int(where.start[i])
-    return reject_of(
-        batch,
-        line=int(where.line[i]),
-        start=start,
-        record=batch.data[start : where.end[i]],
-        code=reason.code,
-        message=reason.sentence(),
-        column=reason.columns,
-        sqlstate=reason.sqlstate,
-    )
-
-
-def _by_record(reasons: Sequence[Reason]) -> dict[int, list[Reason]]:
-    found: dict[int, list[Reason]] = defaultdict(list)
-    for reason in reasons:
-        found[reason.ordinal].append(reason)
-    return found
-
-
-def _copy_lines(data: bytes, where: Records) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """Return the line number at which COPY reports each record.
-
-    COPY counts one line a record and one more for each line end inside quotes, where a line end is a carriage return
-    if the file's first one was (`CopyReadLineText`) or, in the first record, is not known yet. It reports a record by
-    its last line.
-    """
-    end_of_first = int(where.end[0])
-    end_byte = 13 if data[end_of_first : end_of_first + 1] == b"\r" else 10
-    ends = np.flatnonzero(np.frombuffer(data, np.uint8) == end_byte)
-    inside = np.searchsorted(ends, where.end) - np.searchsorted(ends, where.start)
-    inside[0] = data.count(b"\r", 0, end_of_first)
-    return np.cumsum(inside + 1)
-
-
-def _skipped_records(notices: Sequence[Notice], copy_lines: np.ndarray[tuple[int], np.dtype[np.int64]]) -> list[int]:
-    """Return the numbers of the records that COPY's notices name.
-
-    Notices are localised, so only their numbers are read: the first that is a record's line. The last notice counts
-    the skipped records. Raises RowError when the two do not fit.
-    """
-    *named, summary = (notice.message for notice in notices)
-    record_at = {int(line): i for i, line in enumerate(copy_lines)}
-    found = []
-    for message in named:
-        lines = (int(number) for number in NUMBER.findall(message))
-        found.append(next((record_at[line] for line in lines if line in record_at), -1))
-    count = NUMBER.search(summary)
-    if -1 in found or len(set(found)) != len(named) or count is None or int(count[0]) != len(named):
-        raise RowError("COPY's notices do not tell which records it skipped", sqlstate="22P04")
-    return sorted(found)

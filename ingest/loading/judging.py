@@ -11,82 +11,103 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from ingest.database import quoted
-from ingest.loading.staging import literal, staging_table
-from ingest.loading.texts import Fault, Steps, check_fault
+from ingest.loading.staging import literal
+from ingest.loading.tablerules import RuleOf, TableRule
+from ingest.loading.texts import SOFT_ERRORS_SINCE, Fault, Steps, check_fault
 from ingest.spec import Merge, Plan, Target
+
+ALL_OF_A_STRETCH = '"#" BETWEEN $1 AND $2'
+SOME = '"#" = ANY ($1)'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TableRule:
-    """What target number `target` (from 1) demands of each row by itself: a CHECK, or (no `expression`) NOT NULL."""
+class Staging:
+    """Where the records are, and how they are to be judged.
 
-    target: int
-    name: str
-    expression: str | None
-    columns: tuple[str, ...]
-    rule: str | None
+    `typed`: the table holds values, so that only what they must be is left to judge. `moving_dates`: whether to look
+    for words like `today`. `thorough`: references are judged too, which costs a look-up for each record.
+    """
+
+    table: str
+    server_major: int
+    typed: bool = False
+    moving_dates: bool = False
+    thorough: bool = False
 
 
 class Judging:
-    """The SQL for one plan. `faults` by number from 1; they get their numbers as `query` is written."""
+    """The SQL for one plan. `faults` by number from 1; complete once `query` has been called, which is done once."""
 
-    def __init__(
-        self, plan: Plan, width: int, rules: Sequence[TableRule], server_major: int, *, moving_dates: bool
-    ) -> None:
+    def __init__(self, plan: Plan, rules: Sequence[TableRule], staging: Staging) -> None:
         self._plan = plan
-        self._moving_dates = moving_dates
-        self._rules = rules
-        self._staging = staging_table(width)[0]
-        self._server_major = server_major
-        self._steps = [Steps(field, number) for number, field in enumerate(plan.fields, 1)]
+        self._staging = staging
+        kinds = {RuleOf.NOT_NULL, RuleOf.CHECK} | ({RuleOf.REFERENCE} if staging.thorough else set())
+        self._rules = [rule for rule in rules if rule.kind in kinds]
+        self._steps = [Steps(field, number, staging.typed) for number, field in enumerate(plan.fields, 1)]
         self.faults: list[Fault] = []
+        self._early = [] if staging.typed else [f"{self._early_of(steps)} AS {steps.early}" for steps in self._steps]
 
     def query(self) -> str:
         """Return the query over the records $1..$2."""
-        early = ", ".join(f"{self._early(steps)} AS {steps.early}" for steps in self._steps)
-        texts = self._texts('WHERE "#" BETWEEN $1 AND $2')
-        fenced = f"SELECT *, {early} FROM ({texts}) AS t OFFSET 0"
-        plain = [steps.plain for steps in self._steps if steps.field.required]
-        early_names = [steps.early for steps in self._steps]
-        typed = [f"{steps.value_sql()} AS {steps.value}" for steps in self._steps]
-        valued = f'SELECT "#", {", ".join([*plain, *early_names, *typed])} FROM ({fenced}) AS e OFFSET 0'
-        values = ", ".join(steps.value for steps in self._steps)
-        return f'SELECT "#", {self._found(early_names)} AS "f:", {values} FROM ({valued}) AS v'
+        names = ", ".join(steps.value for steps in self._steps)
+        return f'SELECT "#", {self._found()} AS "f:", {names} FROM ({self.values(ALL_OF_A_STRETCH)}) AS v'
+
+    def values(self, where: str) -> str:
+        """Return the query for the values of some records, beside the faults that keep texts from being values."""
+        if self._staging.typed:
+            values = ", ".join(f"{steps.typed_sql()} AS {steps.value}" for steps in self._steps)
+            return f'SELECT "#", {values} FROM ({self._staged()}) AS s WHERE {where}'
+        fenced = f"SELECT *, {', '.join(self._early)} FROM ({self._texts(where)}) AS t OFFSET 0"
+        values = ", ".join(f"{steps.value_sql()} AS {steps.value}" for steps in self._steps)
+        return f'SELECT "#", {", ".join(s.early for s in self._steps)}, {values} FROM ({fenced}) AS e OFFSET 0'
 
     def explanation(self) -> str:
-        """Return the query that asks PostgreSQL which texts of the records $1 it refuses, and why."""
+        """Return the query that asks PostgreSQL which texts of the records $1, NULL too, it refuses, and why."""
+        return self._asked("sql_state", "ingest.input_error(q.value, q.type) AS e")
+
+    def quick_explanation(self) -> str:
+        """Return the same, far cheaper, for types that report errors softly; they all take NULL."""
+        if self._staging.server_major < SOFT_ERRORS_SINCE:
+            return self.explanation()
+        soft = "pg_input_error_info(q.value, q.type) AS e WHERE NOT pg_input_is_valid(q.value, q.type)"
+        return self._asked("sql_error_code", soft)
+
+    def _asked(self, state: str, source: str) -> str:
         asked = ", ".join(f"({literal(s.field.name)}, {s.plain}, {literal(s.field.type)})" for s in self._steps)
-        texts = self._texts('WHERE "#" = ANY ($1)')
         return (
-            f'SELECT t."#" AS ordinal, q.field, e.sql_state, e.message FROM ({texts}) AS t '
-            f"CROSS JOIN LATERAL (VALUES {asked}) AS q(field, value, type) "
-            "CROSS JOIN LATERAL ingest.input_error(q.value, q.type) AS e"
+            f'SELECT t."#" AS ordinal, q.field, e.{state} AS sql_state, e.message FROM ({self._texts(SOME)}) AS t '
+            f"CROSS JOIN LATERAL (VALUES {asked}) AS q(field, value, type) CROSS JOIN LATERAL {source}"
         )
 
     def _texts(self, where: str) -> str:
         unguard = self._plan.parent_line is not None
         trimmed = ", ".join(f"{steps.trimmed_sql(unguard=unguard)} AS {steps.trimmed}" for steps in self._steps)
         plain = ", ".join(f"{steps.plain_sql()} AS {steps.plain}" for steps in self._steps)
-        staged = f'SELECT ordinal AS "#", * FROM {self._staging}'
-        return f'SELECT *, {plain} FROM (SELECT "#", {trimmed} FROM ({staged}) AS s {where} OFFSET 0) AS r OFFSET 0'
+        staged = f'SELECT "#", {trimmed} FROM ({self._staged()}) AS s WHERE {where} OFFSET 0'
+        return f"SELECT *, {plain} FROM ({staged}) AS r OFFSET 0"
 
-    def _early(self, steps: Steps) -> str:
-        faults = steps.early_faults(self._server_major, moving_dates=self._moving_dates)
+    def _staged(self) -> str:
+        return f'SELECT ordinal AS "#", * FROM {self._staging.table}'
+
+    def _early_of(self, steps: Steps) -> str:
+        faults = steps.early_faults(self._staging.server_major, moving_dates=self._staging.moving_dates)
         cases = " ".join(f"WHEN {fault.condition} THEN {self._number(fault)}" for fault in faults)
         return f"CASE {cases} END" if cases else "NULL::integer"
 
-    def _found(self, early: list[str]) -> str:
+    def _found(self) -> str:
         """Return the array of a record's faults; most have none, and for them no array is put together."""
+        early = [] if self._staging.typed else [steps.early for steps in self._steps]
         late = {self._number(fault): fault.condition for fault in self._late()}
-        clean = " AND ".join([*(f"{name} IS NULL" for name in early), *(f"({c}) IS NOT TRUE" for c in late.values())])
+        clean = [*(f"{name} IS NULL" for name in early), *(f"({condition}) IS NOT TRUE" for condition in late.values())]
         numbers = [*early, *(f"CASE WHEN {condition} THEN {number} END" for number, condition in late.items())]
-        return f"CASE WHEN {clean} THEN '{{}}' ELSE array_remove(ARRAY[{', '.join(numbers)}], NULL) END"
+        if not clean:
+            return "'{}'::integer[]"
+        found = f"array_remove(ARRAY[{', '.join(numbers)}], NULL)"
+        return f"CASE WHEN {' AND '.join(clean)} THEN '{{}}' ELSE {found} END"
 
     def _late(self) -> Iterator[Fault]:
-        sound = " AND ".join(f"{steps.early} IS NULL" for steps in self._steps)
-        checks = [
-            replace(fault, condition=f"{sound} AND {fault.condition}") for fault in map(check_fault, self._plan.checks)
-        ]
+        sound = "".join(steps.sound for steps in self._steps)
+        checks = [replace(fault, condition=sound + fault.condition) for fault in map(check_fault, self._plan.checks)]
         rules = [fault for steps in self._steps for fault in steps.late_faults()]
         yield from (*rules, *self._empty(), *self._broken(), *checks)
 
@@ -96,19 +117,21 @@ class Judging:
         for number, target in enumerate(self._plan.targets, 1):
             fields = dict(target.columns)
             keys = set(target.key if target.merge is not Merge.APPEND else ())
-            filled = {rule.name for rule in self._rules if rule.target == number and rule.expression is None}
+            filled = {r.name for r in self._rules if r.target == number and r.kind is RuleOf.NOT_NULL}
             for column in [column for column in fields if column in keys | filled]:
                 if steps := left.pop(fields[column], None):
                     yield _empty(steps, target, "is part of the key" if column in keys else "must have a value")
 
     def _broken(self) -> Iterator[Fault]:
-        """Yield a fault for each CHECK of a target that speaks of nothing but what the record gives."""
+        """Yield a fault for each CHECK and reference of a target that looks at nothing but what the record gives."""
         by_name = {steps.field.name: steps for steps in self._steps}
         for rule in self._rules:
             target = self._plan.targets[rule.target - 1]
             fields = dict(target.columns)
-            if rule.expression is not None and all(column in fields for column in rule.columns):
-                yield _broken(rule, target, [by_name[fields[column]] for column in rule.columns])
+            if rule.kind is RuleOf.NOT_NULL or not all(column in fields for column in rule.columns):
+                continue
+            said = [by_name[fields[column]] for column in rule.columns]
+            yield _dangling(rule, target, said) if rule.kind is RuleOf.REFERENCE else _broken(rule, target, said)
 
     def _number(self, fault: Fault) -> int:
         self.faults.append(fault)
@@ -116,26 +139,39 @@ class Judging:
 
 
 def _empty(steps: Steps, target: Target, why: str) -> Fault:
-    condition = f"{steps.early} IS NULL AND {steps.value} IS NULL{_wanted(target)}"
-    sqlstate = None if why.endswith("key") else "23502"
     return Fault(
-        condition=condition, fields=(steps.field,), code="E_NOT_NULL", message=f"is empty, but {why}", sqlstate=sqlstate
+        condition=f"{steps.sound}{steps.value} IS NULL{_wanted(target)}",
+        fields=(steps.field,),
+        code="E_NOT_NULL",
+        message=f"is empty, but {why}",
+        sqlstate=None if why.endswith("key") else "23502",
     )
 
 
 def _broken(rule: TableRule, target: Target, said: Sequence[Steps]) -> Fault:
     condition = f"NOT ({rule.expression})"
-    names = zip(rule.columns, said, strict=True)
-    if any(steps.field.name != column for column, steps in names):
-        values = ", ".join(f"v.{s.value} AS {quoted(column)}" for column, s in zip(rule.columns, said, strict=True))
+    pairs = list(zip(rule.columns, said, strict=True))
+    if any(steps.field.name != column for column, steps in pairs):
+        values = ", ".join(f"v.{steps.value} AS {quoted(column)}" for column, steps in pairs)
         condition = f"(SELECT {condition} FROM (SELECT {values}) AS c)"
-    sound = "".join(f"{steps.early} IS NULL AND " for steps in said)
     return Fault(
-        condition=f"{sound}{condition}{_wanted(target)}",
+        condition="".join(steps.sound for steps in said) + condition + _wanted(target),
         fields=tuple(steps.field for steps in said),
         code="E_CHECK",
         message=f"breaks the rule {rule.name}: {rule.rule}",
         sqlstate="23514",
+    )
+
+
+def _dangling(rule: TableRule, target: Target, said: Sequence[Steps]) -> Fault:
+    found = " AND ".join(f"r.{quoted(c)} = v.{s.value}" for c, s in zip(rule.referred, said, strict=True))
+    given = "".join(f"{steps.sound}v.{steps.value} IS NOT NULL AND " for steps in said)
+    return Fault(
+        condition=f"{given}NOT EXISTS (SELECT FROM {rule.expression} AS r WHERE {found}){_wanted(target)}",
+        fields=tuple(steps.field for steps in said),
+        code="E_FOREIGN_KEY",
+        message=f"refers to a row that does not exist ({rule.name}: {rule.rule})",
+        sqlstate="23503",
     )
 
 

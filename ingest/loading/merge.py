@@ -1,8 +1,8 @@
 """A plan -> the one statement that judges the staged records $1..$2 and brings the good ones into their targets.
 
 Written once for a plan; run for whole batches and, when something still fails, for halves of them down to one record.
-It returns one row: inserted, updated, unchanged, skipped and good (records without a fault), and faults, a JSON list
-of [ordinal, [numbers of faults]].
+It returns one row: inserted, updated, unchanged, skipped and good (records without a fault), and two JSON lists: faults
+([ordinal, [numbers of faults]]) and lost (ordinals of good records whose key is taken).
 
 Rows go in by the order of their key, so that writers that meet on the same keys wait for one another instead of
 deadlocking. Of records with one key the last wins in an upsert and the first in a skip; the others count as updated
@@ -11,156 +11,74 @@ or unchanged, as if each had been merged by itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from ingest.database import column_list, quoted
-from ingest.loading.judging import Judging, TableRule, needed
+from ingest.loading.judging import SOME, Judging, Staging
+from ingest.loading.putting import FAULTS, Put
+from ingest.loading.tablerules import RuleOf, TableRule
 from ingest.loading.texts import Fault
-from ingest.spec import LoadSpec, Merge, Plan, Target
-
-OLD_ROWS_SINCE = 18  # RETURNING old.*; before, xmax tells, which partitioned tables do not have
-# Types without an equality operator: compared as texts.
-INCOMPARABLE = ("json", "xml", "point", "line", "lseg", "path", "polygon")
+from ingest.spec import Merge, Plan
 
 GOOD = """good AS NOT MATERIALIZED (SELECT * FROM judged WHERE "f:" = '{}')"""
-FAULTS = """(SELECT json_agg(json_build_array("#", "f:")) FROM judged WHERE "f:" <> '{}') AS faults"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MergeStatement:
     """`sql` as above; `faults` by number from 1.
 
-    `explain` returns (ordinal, field, sql_state, message) for each text that its type refuses in the records $1.
+    `explain` returns (ordinal, field, sql_state, message) for each text that its type refuses in the records $1;
+    `explain_quickly` does for those that are refused softly. `explain_lost` returns (ordinal, number of the index from
+    `uniques`, from 1) for the lost ones among the records $1.
     """
 
     sql: str
     faults: tuple[Fault, ...]
     explain: str
+    explain_quickly: str
+    uniques: tuple[TableRule, ...]
+    explain_lost: str
 
 
 @lru_cache(maxsize=64)
 def merge_statement(
-    spec: LoadSpec, rules: tuple[TableRule, ...], server_major: int, *, moving_dates: bool
+    plan: Plan, rules: tuple[TableRule, ...], staging: Staging, *, isolating: bool = False
 ) -> MergeStatement:
-    """Return the statement for a spec with a plan, whose targets have `rules` of their own.
+    """Return the statement for a plan whose targets have `rules` of their own.
 
-    `moving_dates`: whether to look for words like `today` in dates.
+    `isolating`: of appended records, those whose key is taken are `lost` instead of failing the statement, where that
+    can be told from outside.
     """
-    assert spec.plan is not None, "a spec without a plan is loaded directly"
-    judging = Judging(spec.plan, len(spec.columns), rules, server_major, moving_dates=moving_dates)
-    parts = [f"judged AS MATERIALIZED ({judging.query()})", GOOD]
-    puts = [_Put(number, target, spec.plan, server_major) for number, target in enumerate(spec.plan.targets, 1)]
-    parts += [part for put in puts for part in (put.rows(), put.put())]
-    outcome = puts[0].outcome() if len(puts) == 1 else _outcome_of_many(puts)
+    judging = Judging(plan, rules, staging)
+    # Values that are there already are judged faster each time they are looked at than they are written down.
+    once = "NOT MATERIALIZED" if staging.typed and not any(rule.kind is RuleOf.REFERENCE for rule in rules) else ""
+    parts = [f"judged AS {once or 'MATERIALIZED'} ({judging.query()})", GOOD]
+    puts = [
+        Put(number, target, plan, [rule for rule in rules if rule.target == number], staging.server_major)
+        for number, target in enumerate(plan.targets, 1)
+    ]
+    loses = isolating and len(puts) == 1 and puts[0].can_lose()
+    parts += [part for put in puts for part in put.ctes(loses=loses)]
+    outcome = puts[0].outcome(loses=loses) if len(puts) == 1 else _outcome_of_many(puts)
+    uniques = puts[0].uniques if loses else ()
     return MergeStatement(
-        sql=f"WITH {', '.join(parts)} {outcome}", faults=tuple(judging.faults), explain=judging.explanation()
+        sql=f"WITH {', '.join(parts)} {outcome}",
+        faults=tuple(judging.faults),
+        explain=judging.explanation(),
+        explain_quickly=judging.quick_explanation(),
+        uniques=uniques,
+        explain_lost=puts[0].explain_lost(judging.values(SOME)) if loses else "",
     )
 
 
-class _Put:
-    """The SQL for one target: `rows_N` are the records that reach it, `put_N` the rows that came of them."""
-
-    def __init__(self, number: int, target: Target, plan: Plan, server_major: int) -> None:
-        self._number = number
-        self._target = target
-        self._fields = dict(target.columns)
-        self._types = {field.name: field.type for field in plan.fields}
-        self._server_major = server_major
-        self._key = column_list([self._fields[column] for column in target.key])
-        self.merge = target.merge
-
-    def rows(self) -> str:
-        """Return the CTE of the good records, of those with one key the one that wins."""
-        where = f" WHERE {needed(self._target)}" if self._target.needs else ""
-        if self.merge is Merge.APPEND:
-            return f"rows_{self._number} AS NOT MATERIALIZED (SELECT * FROM good{where})"
-        order = f'{self._key}, "#" {"DESC" if self.merge is Merge.UPSERT else "ASC"}'
-        winners = f"SELECT DISTINCT ON ({self._key}) * FROM good{where} ORDER BY {order}"
-        return f"rows_{self._number} AS MATERIALIZED ({winners})"
-
-    def put(self) -> str:
-        """Return the CTE that inserts or merges the rows."""
-        target = self._target
-        key = [f'target.{quoted(column)} AS "k:{i}"' for i, column in enumerate(target.key)]
-        order = '"#"' if self.merge is Merge.APPEND else self._key
-        return (
-            f"put_{self._number} AS (INSERT INTO {quoted(target.schema)}.{quoted(target.table)} AS target "
-            f"({column_list(list(self._fields))}) OVERRIDING SYSTEM VALUE "
-            f"SELECT {column_list(list(self._fields.values()))} FROM rows_{self._number} "
-            f"ORDER BY {order} {self._on_conflict()} RETURNING {', '.join([*key, self._is_new()])})"
-        )
-
-    def outcome(self) -> str:
-        """Return the counts when this is the only target: every good record is a row, or loses to one with its key."""
-        good = "(SELECT count(*) FROM good)"
-        put = f'(SELECT count(*) AS n, count(*) FILTER (WHERE "new:") AS new FROM put_{self._number}) AS p'
-        if self.merge is not Merge.UPSERT:
-            counts = f"p.n AS inserted, 0::bigint AS updated, 0::bigint AS unchanged, {good} - p.n AS skipped"
-            return f"SELECT {counts}, {good} AS good, {FAULTS} FROM {put}"
-        losers = f"CASE WHEN {good} = (SELECT count(*) FROM rows_1) THEN 0 ELSE ({self.losers('count(*)')}) END"
-        counts = (
-            f"p.new AS inserted, p.n - p.new + l.n AS updated, {good} - p.n - l.n AS unchanged, 0::bigint AS skipped"
-        )
-        return f"SELECT {counts}, {good} AS good, {FAULTS} FROM {put}, LATERAL (SELECT {losers} AS n) AS l"
-
-    def losers(self, what: str) -> str:
-        """Return the query for the good records that lost to a later one with their key and said something else."""
-        match = " AND ".join(f"g.{quoted(self._fields[c])} = r.{quoted(self._fields[c])}" for c in self._target.key)
-        where = f'g."#" <> r."#" AND {self._differs("g", "r", [self._fields[c] for c in self._target.update])}'
-        return f"SELECT {what} FROM good g JOIN rows_{self._number} r ON {match} WHERE {where}"
-
-    def outcomes(self) -> Iterable[str]:
-        """Yield queries for (ordinal, 3 inserted or 2 updated), records of which nothing came left out."""
-        if not self._target.key:
-            yield f'SELECT "#", 3 AS outcome FROM rows_{self._number}'
-            return
-        keys = enumerate(self._target.key)
-        match = " AND ".join(f'p."k:{i}" = r.{quoted(self._fields[column])}' for i, column in keys)
-        outcome = 'CASE WHEN p."new:" THEN 3 ELSE 2 END'
-        yield f'SELECT r."#", {outcome} AS outcome FROM rows_{self._number} r JOIN put_{self._number} p ON {match}'
-        if self.merge is Merge.UPSERT:
-            yield self.losers('g."#", 2')
-
-    def _on_conflict(self) -> str:
-        target = self._target
-        if self.merge is Merge.APPEND:
-            return ""
-        if self.merge is Merge.SKIP or not target.update:
-            return f"ON CONFLICT ({column_list(target.key)}) DO NOTHING"
-        changes = ", ".join(f"{quoted(column)} = excluded.{quoted(column)}" for column in target.update)
-        differs = self._differs("target", "excluded", list(target.update))
-        return f"ON CONFLICT ({column_list(target.key)}) DO UPDATE SET {changes} WHERE {differs}"
-
-    def _is_new(self) -> str:
-        """Return what tells an inserted row from an updated one."""
-        if self.merge is not Merge.UPSERT:
-            return 'true AS "new:"'
-        if self._server_major >= OLD_ROWS_SINCE:
-            return f'old.{quoted(self._target.key[0])} IS NULL AS "new:"'
-        return 'target.xmax = 0 AS "new:"'
-
-    def _differs(self, left: str, right: str, names: list[str]) -> str:
-        if not names:
-            return "false"
-        return f"({self._compared(left, names)}) IS DISTINCT FROM ({self._compared(right, names)})"
-
-    def _compared(self, prefix: str, names: list[str]) -> str:
-        def is_comparable(name: str) -> bool:
-            return self._types.get(self._fields.get(name, name), "").split("(")[0] not in INCOMPARABLE
-
-        return ", ".join(f"{prefix}.{quoted(name)}{'' if is_comparable(name) else '::text'}" for name in names)
-
-
-def _outcome_of_many(puts: list[_Put]) -> str:
+def _outcome_of_many(puts: list[Put]) -> str:
     """Return the counts when there are several targets: each record once, by the most that came of any of its rows."""
-    found = " UNION ALL ".join(query for put in puts for query in put.outcomes())
-    outcome = f'SELECT "#", max(outcome) AS outcome FROM ({found}) AS s GROUP BY "#"'
-    none = "count(*) FILTER (WHERE o.outcome IS NULL)"
+    found = " UNION ALL ".join(['SELECT "#", 0 AS outcome FROM good', *(q for put in puts for q in put.outcomes())])
+    outcome = f'SELECT max(outcome) AS outcome FROM ({found}) AS s GROUP BY "#"'
+    none = "count(*) FILTER (WHERE outcome = 0)"
     skipped = all(put.merge is Merge.SKIP for put in puts)
     return (
-        "SELECT count(*) FILTER (WHERE o.outcome = 3) AS inserted, count(*) FILTER (WHERE o.outcome = 2) AS updated, "
+        "SELECT count(*) FILTER (WHERE outcome = 3) AS inserted, count(*) FILTER (WHERE outcome = 2) AS updated, "
         f"{'0::bigint' if skipped else none} AS unchanged, {none if skipped else '0::bigint'} AS skipped, "
-        f'count(*) AS good, {FAULTS} FROM good LEFT JOIN ({outcome}) AS o USING ("#")'
+        f"count(*) AS good, {FAULTS}, NULL::json AS lost FROM ({outcome}) AS o"
     )

@@ -45,10 +45,14 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """The SQL names of field number `number`'s steps: trimmed text, plain text, number of its early fault, value."""
+    """The SQL names of field number `number`'s steps: trimmed text, plain text, number of its early fault, value.
+
+    `typed`: the staging table holds values, so that there are no steps before.
+    """
 
     field: Field
     number: int
+    typed: bool = False
 
     @property
     def trimmed(self) -> str:
@@ -64,6 +68,11 @@ class Steps:
     def early(self) -> str:
         """The number of the fault that keeps the text from becoming a value, or NULL."""
         return f'"e:{self.number}"'
+
+    @property
+    def sound(self) -> str:
+        """The condition that the text is a value, to be put before another one."""
+        return "" if self.typed else f"{self.early} IS NULL AND "
 
     @property
     def value(self) -> str:
@@ -121,11 +130,18 @@ class Steps:
         cast = self.plain if self.field.type == "text" else f"{self.plain}::{self.field.type}"
         return f"CASE WHEN {self.early} IS NULL THEN {cast} END"
 
+    def typed_sql(self) -> str:
+        """Return how the value comes from a staging table of values."""
+        field = self.field
+        if field.position is not None:
+            return f"c{field.position + 1}"
+        return f"{'NULL' if field.constant is None else literal(field.constant)}::{field.type}"
+
     def late_faults(self) -> list[Fault]:
         """Return what may be wrong with a text that is a value; all that hold are reported."""
         faults = [self._rule_fault(rule) for rule in self.field.rules]
         if self.field.required:
-            condition = f"{self.early} IS NULL AND {self.plain} IS NULL"
+            condition = f"{self.sound}{self.value} IS NULL"
             faults.append(self._fault(condition, "E_NOT_NULL", "is empty, but must have a value"))
         return faults
 

@@ -11,7 +11,7 @@ from tests.acceptance.conftest import Run
 from tests.conftest import Psql
 from tests.exports import PLATFORMS, counts, pledges
 
-RECORDS = 1000
+RECORDS = 10_000
 
 
 @pytest.mark.parametrize("platform", PLATFORMS)

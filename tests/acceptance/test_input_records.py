@@ -167,7 +167,7 @@ def test_18_a_quote_inside_a_field_does_not_take_the_next_lines_with_it(inputs: 
     assert "field 2 holds a quote without beginning with one" in done.said(2)
     assert "2 more lines were taken for a part of the record" in done.said(2)
     assert done.rejects[0]["raw"] == '1,24" screen\n2,b\n3,32" screen'
-    done = inputs.load("n", b'id,name\n1"a,2"b\n3,c\n', way)
+    done = inputs.load("n", b'id,name\n1,a"b,2"c,x\n3,c\n', way)
     assert (done.rows, done.codes) == ([(3, "c")], [(2, None, "E_QUOTE_BARE")])
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from ingest.database import Database, Notice
 from ingest.errors import RowError
-from ingest.loading.direct import SKIPS_BAD_VALUES_SINCE, _skipped_records
+from ingest.loading.skipped import SKIPS_BAD_VALUES_SINCE, _named_records
 from tests.conftest import Psql
 from tests.integration.build import HEADER_BYTES, spec
 from tests.integration.loading.ladder import load
@@ -45,8 +45,8 @@ def notices(language: str, *skipped: tuple[int, str, str], count: int | None = N
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_lines_are_read_in_any_language(language: str) -> None:
     """The first number that is a record's line; numbers in names and values come after it."""
-    assert _skipped_records(notices(language, (5, "c2", "9")), LINES) == [2]
-    assert _skipped_records(notices(language, (9, "2nd", "x"), (1, "c1", "6")), LINES) == [0, 4]
+    assert _named_records(notices(language, (5, "c2", "9")), LINES) == [2]
+    assert _named_records(notices(language, (9, "2nd", "x"), (1, "c1", "6")), LINES) == [0, 4]
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_lines_are_read_in_any_language(language: str) -> None:
 def test_notices_that_do_not_fit_are_not_believed(said: list[Notice]) -> None:
     """A line that is no record's, one twice, another count, somebody else's notices: the batch is isolated instead."""
     with pytest.raises(RowError):
-        _skipped_records(said, LINES)
+        _named_records(said, LINES)
 
 
 async def can_skip(database: Database) -> bool:
@@ -76,7 +76,7 @@ async def can_skip(database: Database) -> bool:
 
 @pytest.mark.parametrize("line_end", ["\n", "\r\n"])
 @pytest.mark.parametrize("first", ["1,a", '1,"a\nb"', '1,"a\r\nb\r\nc"', '1,"a\rb"', "x,a", '"x\n",a'])
-async def test_skipped_records_are_found_without_isolating(
+async def test_named_records_are_found_without_isolating(
     database: Database, psql: Psql, first: str, line_end: str
 ) -> None:
     """However many lines the records before them take, also the first one, before COPY knows the file's line end."""
