@@ -26,13 +26,14 @@ class ChunkState(StrEnum):
 class BatchRange:
     """Where a batch lies: bytes [start, end) of the chunk, its first physical line in the file, its records.
 
-    `blank_lines` of the range are physical lines that are no records (only line ends).
+    `lines` are the physical lines of the range, `blank_lines` those of them that are no records (only line ends).
     """
 
     start: int
     end: int
     first_line: int
     records: int
+    lines: int
     blank_lines: int
 
 
@@ -76,5 +77,5 @@ class Chunk:
         start, line = 0, self.cut.first_line
         cut = self.cut
         for end, records, lines, blanks in zip(cut.ends, cut.records, cut.lines, cut.blank_lines, strict=True):
-            yield BatchRange(start=start, end=end, first_line=line, records=records, blank_lines=blanks)
+            yield BatchRange(start=start, end=end, first_line=line, records=records, lines=lines, blank_lines=blanks)
             start, line = end, line + lines

@@ -153,20 +153,29 @@ def test_15_a_quote_that_is_never_closed_is_named_by_its_line(inputs: Inputs, wa
 
 
 def test_18_a_quote_inside_a_field_does_not_take_the_next_lines_with_it(inputs: Inputs, way: str) -> None:
-    """COPY would load lines 2 to 4 as one row, and line 6 without its quotes, and say nothing."""
+    """COPY would load lines 2 to 4 as one row, and say nothing.
+
+    A pair of quotes that takes neither lines nor fields with it is read as COPY reads it, without the quotes: finding it
+    in files that are clean was measured at a twentieth of their time.
+    """
     body = b'id,name\n1,24" screen\n2,b\n3,32" screen\n4,d\n5,a "b" c\n6,"say ""hi"""\n7, "e"\n8,f""\n9,"g" \n'
-    done = inputs.load("n", body, way)
-    assert done.rows == [(4, "d"), (6, 'say "hi"'), (7, " e"), (9, "g ")]
-    assert done.codes == [(line, None, "E_QUOTE_BARE") for line in (2, 6, 9)]
+    for bad in (b"", b"x,bad neighbour\n"):
+        done = inputs.load("n", body + bad, way)
+        assert done.rows == [(4, "d"), (5, "a b c"), (6, 'say "hi"'), (7, " e"), (8, "f"), (9, "g ")]
+        assert done.codes[:1] == [(2, None, "E_QUOTE_BARE")]
+        assert len(done.codes) == (2 if bad else 1)
     assert "field 2 holds a quote without beginning with one" in done.said(2)
     assert "2 more lines were taken for a part of the record" in done.said(2)
     assert done.rejects[0]["raw"] == '1,24" screen\n2,b\n3,32" screen'
+    done = inputs.load("n", b'id,name\n1,a"b,2"c,x\n3,c\n', way)
+    assert (done.rows, done.codes) == ([(3, "c")], [(2, None, "E_QUOTE_BARE")])
 
 
-def test_19_text_after_a_closing_quote_is_rejected(inputs: Inputs, way: str) -> None:
-    done = inputs.load("n", b'id,name\n1,"a"b\n2,"c"\n3,"d""e"f\n4,"g"" h"\n', way)
-    assert done.rows == [(2, "c"), (4, 'g" h')]
-    assert done.codes == [(2, None, "E_QUOTE_TRAIL"), (4, None, "E_QUOTE_TRAIL")]
+def test_19_text_after_a_closing_quote_is_rejected_where_it_takes_something_with_it(inputs: Inputs, way: str) -> None:
+    """Else it is read as COPY reads it: see 18."""
+    done = inputs.load("n", b'id,name\n1,"a\nb"c\n2,"c"\n3,"d""e"f,g\n4,"g"" h"\n5,"i"j\n', way)
+    assert done.rows == [(2, "c"), (4, 'g" h'), (5, "ij")]
+    assert done.codes == [(2, None, "E_QUOTE_TRAIL"), (5, None, "E_QUOTE_TRAIL")]
     assert "field 2 goes on after its closing quote" in done.said(2)
 
 

@@ -35,9 +35,9 @@ def test_ranges_follow_one_another_in_bytes_and_lines() -> None:
     """Each batch begins where the one before ends; its first line counts all physical lines before it."""
     ranges = list(chunk(ends=[10, 30, 31], records=[2, 3, 0], lines=[2, 7, 1], blank_lines=[0, 1, 1]).ranges())
     assert ranges == [
-        BatchRange(start=0, end=10, first_line=5, records=2, blank_lines=0),
-        BatchRange(start=10, end=30, first_line=7, records=3, blank_lines=1),
-        BatchRange(start=30, end=31, first_line=14, records=0, blank_lines=1),
+        BatchRange(start=0, end=10, first_line=5, records=2, lines=2, blank_lines=0),
+        BatchRange(start=10, end=30, first_line=7, records=3, lines=7, blank_lines=1),
+        BatchRange(start=30, end=31, first_line=14, records=0, lines=1, blank_lines=1),
     ]
 
 

@@ -13,6 +13,7 @@ from ingest.dialect import Dialect
 from ingest.loading.screening import has_copy_end, malformed, may_copy, may_stage, records_of, reject_of, screened
 from ingest.reject import MAX_RAW_BYTES, MAX_VALUE_CHARS
 from ingest.spec import Column, LoadSpec
+from ingest.splitter import records
 
 COMMA = Dialect()
 
@@ -26,7 +27,11 @@ def batch(data: bytes, *types: str, blank_lines: int = 0) -> Batch:
         ends=[1000], records=[1], lines=[1], blank_lines=[0],
     )  # fmt: skip
     chunk = Chunk(id=1, job_id=UUID(int=1), epoch=1, attempt=1, spec=spec, cut=cut)
-    extent = BatchRange(start=100, end=100 + len(data), first_line=10, records=1, blank_lines=blank_lines)
+    found = records(data, COMMA, 10, len(types) == 1)
+    lines = data.count(b"\n") + (not data.endswith(b"\n"))
+    extent = BatchRange(
+        start=100, end=100 + len(data), first_line=10, records=len(found.start), lines=lines, blank_lines=blank_lines
+    )
     return Batch(chunk=chunk, range=extent, data=data)
 
 
@@ -93,8 +98,9 @@ def test_only_dates_can_move(type_name: str) -> None:
         (b"a,\xed\xa0\x80", 2, "E_UTF8", "byte 3"),
         (b"a\r,b", 2, "E_LINE_END", "carriage return"),
         (b'"a\r",b\r', 2, "E_LINE_END", "carriage return"),
-        (b'a,b"c', 2, "E_QUOTE_BARE", "field 2 holds a quote without beginning with one"),
-        (b'a,"b"c', 2, "E_QUOTE_TRAIL", "field 2 goes on after its closing quote"),
+        (b'a"b,c"', 1, "E_QUOTE_BARE", "field 1 holds a quote without beginning with one"),
+        (b'"b"c,d,e', 3, "E_QUOTE_TRAIL", "field 1 goes on after its closing quote"),
+        (b'"b\n"c,d', 2, "E_QUOTE_TRAIL", "1 more line was taken"),
         (b'a,b"\nc,d"', 2, "E_QUOTE_BARE", "1 more line was taken for a part of the record"),
         (b"a,b,", 3, "E_COLUMNS", "trailing delimiter"),
         (b"'a,b',c", 3, "E_COLUMNS", "quoted with '"),
@@ -114,12 +120,21 @@ def test_well_formed_records(record: bytes) -> None:
     assert malformed(record, 2, 2, COMMA) is None
 
 
-@pytest.mark.parametrize("data", [b'a,b"c"\n', b'"a"b,c\n', b'x,y\na"b\nc",d\n'])
-def test_stray_quotes_are_not_for_copy(data: bytes) -> None:
-    """COPY would drop them, and take line ends for a part of the field."""
+@pytest.mark.parametrize("data", [b'a,b"\nc"\n', b'"a\n"b,c\n', b'x,y\na"b\nc",d\n'])
+def test_stray_quotes_that_take_lines_with_them_are_not_for_copy(data: bytes) -> None:
+    """COPY would make one row of several lines, without an error."""
     found = batch(data, "text", "text")
     assert not may_copy(found)
     assert not may_stage(found)
+
+
+@pytest.mark.parametrize("data", [b'a,b"c"d\n', b'"a"b,c\n', b'"x\ny",z\n'])
+def test_other_quotes_are_for_copy(data: bytes) -> None:
+    """Those around a field, and strays that take nothing with them."""
+    found = batch(data, "text", "text")
+    assert may_copy(found)
+    assert may_stage(found)
+    assert screened(found, records_of(found))[0] == []
 
 
 def with_header(data: bytes, *names: str) -> Batch:

@@ -103,7 +103,7 @@ async def judge(
 ) -> dict[int, str]:
     """COPY every record alone, in file order, into the table of `spec`; returns line -> SQLSTATE of the refused ones.
 
-    Records in `moving`, and those with stray quotes, are never copied: PostgreSQL would take them, and we must not
+    Records in `moving`, and those of several lines by a stray quote, are never copied: PostgreSQL would take them, and we must not
     (their SQLSTATE is "").
     """
     quote, delimiter = (re.escape(char.encode()) for char in (spec.dialect.quote, spec.dialect.delimiter))
@@ -118,7 +118,7 @@ async def judge(
         refused: dict[int, str] = {}
         await session.execute("SET CONSTRAINTS ALL IMMEDIATE")
         for record in file:
-            if record.raw in moving or not quoted_well.fullmatch(record.raw):
+            if record.raw in moving or (b"\n" in record.raw and not quoted_well.fullmatch(record.raw)):
                 refused[record.line] = ""
                 continue
             try:
