@@ -127,6 +127,20 @@ async def test_a_batch_with_a_bad_record_is_isolated(work: Work, job: MakeJob, m
     assert await values(work.database) == list(range(29))
 
 
+async def test_after_many_bad_records_more_are_expected(
+    work: Work, job: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next batch is not tried as a whole first; after a clean one the next is again."""
+    data = b"1\n2\n" + b"x\n" * 8 + numbers(30, 10)
+    await job(data)
+    whole, isolated = failing(monkeypatch, "load_whole"), failing(monkeypatch, "load_isolated")
+    chunk = await claim(work)
+    starts = [stretch.start for stretch in chunk.ranges()]
+    await write(work, chunk, data)
+    assert (whole, isolated) == ([starts[0], *starts[2:]], [starts[1]])
+    assert len(await values(work.database)) == 2 + 30
+
+
 async def test_an_error_that_isolating_does_not_solve(
     work: Work, job: MakeJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +11,7 @@ from ingest.database import Database
 from ingest.spec import Check, Column, Field, LoadSpec, Merge, Plan, Rule, RuleKind, Target
 from tests.integration.build import COMMA
 from tests.integration.loading.ladder import Loaded, load
+from tests.integration.loading.oracle import KEPT, Oracle, kept, random_lines
 
 PEOPLE = (
     Field(name="id", type="integer", position=0, required=True),
@@ -203,73 +203,22 @@ async def test_a_record_is_in_all_of_its_tables_or_in_none(any_database: Databas
     assert [(r.inserted, r.updated, r.unchanged) for r in again.results] == [(0, 0, 4)]
 
 
-class Oracle:
-    """What a table with one key looks like after records were merged one by one."""
-
-    def __init__(self, merge: Merge) -> None:
-        self.merge = merge
-        self.rows: dict[int, tuple[str | None, int | None]] = {}
-        self.refused: set[int] = set()
-        self.counts = {"inserted": 0, "updated": 0, "unchanged": 0, "skipped": 0}
-
-    def add(self, line: int, key: str, text: str, number: str) -> None:
-        """Merge a record, or refuse it."""
-        if not key.isdigit() or (number and not number.isdigit()) or text == "bad":
-            self.refused.add(line)
-            return
-        row = (text or None, int(number) if number else None)
-        there = self.rows.get(int(key))
-        if there is None:
-            outcome = "inserted"
-        elif self.merge is Merge.APPEND:
-            self.refused.add(line)
-            return
-        elif self.merge is Merge.SKIP:
-            outcome, row = "skipped", there
-        else:
-            outcome = "unchanged" if there == row else "updated"
-        self.rows[int(key)] = row
-        self.counts[outcome] += 1
-
-
 @pytest.mark.parametrize("merge", list(Merge))
 @pytest.mark.parametrize("isolate", [False, True], ids=["staged", "isolated"])
 async def test_random_files_agree_with_the_oracle(any_database: Database, merge: Merge, isolate: bool) -> None:
     """Random keys, texts and numbers, some broken: same table, same refused lines, and the counts add up."""
-    await any_database.execute(
-        "DROP TABLE IF EXISTS kept; CREATE TABLE kept (id integer PRIMARY KEY, b text CHECK (b <> 'bad'), n integer)"
-    )
-    fields = (
-        Field(name="id", type="integer", position=0, required=True),
-        Field(name="b", type="text", position=1),
-        Field(name="n", type="integer", position=2),
-    )
-    target = Target(
-        schema="public", table="kept", columns=(("id", "id"), ("b", "b"), ("n", "n")), merge=merge,
-        key=() if merge is Merge.APPEND else ("id",), update=("b", "n") if merge is Merge.UPSERT else (),
-    )  # fmt: skip
-    spec = LoadSpec(
-        dataset="kept", schema="public", table="kept", dialect=COMMA, plan=Plan(fields=fields, targets=(target,)),
-        columns=tuple(Column(name=field.name, type=field.type) for field in fields),
-    )  # fmt: skip
-    oracle = Oracle(merge)
-    for seed in range(6):
-        chance = random.Random(f"{merge} {seed}")
-        lines = []
-        for line in range(2, 202):
-            key = chance.choice(["x", "", *[str(n) for n in range(60)] * 3])
-            text, number = (
-                chance.choice(["a", "b", "", "bad"] if chance.random() < 0.2 else ["a", "b"]),
-                chance.choice("123"),
-            )
-            number = "y" if chance.random() < 0.02 else number
-            lines.append(f"{key},{text},{number}\n")
-            oracle.add(line, key, text, number)
-        loaded = await load(any_database, spec, "".join(lines).encode(), batch_records=37, isolate=isolate)
-        assert {reject["line"] for reject in loaded.rejects} == oracle.refused
-        rows = await found(any_database, "SELECT id, b, n FROM kept")
-        assert {row[0]: row[1:] for row in rows} == oracle.rows
-        inserted = sum(result.inserted for result in loaded.results)
-        assert inserted == oracle.counts["inserted"]
-        oracle.refused.clear()
-        oracle.counts = dict.fromkeys(oracle.counts, 0)
+    await any_database.execute(f"DROP TABLE IF EXISTS kept; {KEPT}")
+    for trim in (False, True):
+        oracle = Oracle(merge)
+        await any_database.execute("TRUNCATE kept")
+        for seed in range(4):
+            lines = random_lines(f"{merge} {trim} {seed}", 200)
+            oracle.begin()
+            for line, record in enumerate(lines, 2):
+                oracle.add(line, record)
+            data = "".join(lines).encode()
+            loaded = await load(any_database, kept(merge, trim=trim), data, batch_records=37, isolate=isolate)
+            assert {reject["line"] for reject in loaded.rejects} == oracle.refused
+            rows = await found(any_database, "SELECT id, b, n FROM kept")
+            assert {row[0]: row[1:] for row in rows} == oracle.rows
+            assert sum(result.inserted for result in loaded.results) == oracle.counts["inserted"]
