@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from uuid import UUID
 
 import trio
 from uuid_utils.compat import uuid7
@@ -32,6 +33,7 @@ class Work:
     accounts: Accounts = field(default_factory=Accounts)
     leases: Leases = field(default_factory=Leases)
     wake: Wake = field(default_factory=Wake)
+    bad_job: UUID | None = None  # the job of the last batch that was mostly bad: more of the same is expected of it
 
 
 def create_work(

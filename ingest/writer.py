@@ -37,13 +37,12 @@ async def run(receive: trio.MemoryReceiveChannel[Batch], work: Work, account: Ac
     Raises ConflictError after MAX_CONFLICTS, LeaseLost (also when the job was stopped for its rejects),
     PermanentError, AccountingError. Cancelled, the batch at hand is rolled back.
     """
-    expecting = False
     with receive:
         async for batch in receive:
             account.take()
             began = trio.current_time()
-            result = await _load(batch, work, order, expecting=expecting)
-            expecting = result is not None and result.rejected > MANY * batch.range.records
+            result = await _load(batch, work, order)
+            _learn(batch, result, work)
             account.settle(trio.current_time() - began)
             order.settle(batch.range.start)
             _log_result(batch, result, trio.current_time() - began)
@@ -51,11 +50,18 @@ async def run(receive: trio.MemoryReceiveChannel[Batch], work: Work, account: Ac
                 await _enforce_budget(batch, work)
 
 
-async def _load(batch: Batch, work: Work, order: Order, *, expecting: bool) -> BatchResult | None:
-    """Load one batch, whatever it takes; None when it turned out to be in the ledger already.
+def _learn(batch: Batch, result: BatchResult | None, work: Work) -> None:
+    """Expect many bad records of a job after a batch of them: its next batches are not tried as a whole first."""
+    job_id = batch.chunk.job_id
+    if result is not None and result.rejected > MANY * batch.range.records:
+        work.bad_job = job_id
+    elif work.bad_job == job_id:
+        work.bad_job = None
 
-    `expecting` many bad records, it is not tried as a whole first.
-    """
+
+async def _load(batch: Batch, work: Work, order: Order) -> BatchResult | None:
+    """Load one batch, whatever it takes; None when it turned out to be in the ledger already."""
+    expecting = work.bad_job == batch.chunk.job_id
     isolated = partial(load_isolated, expecting=expecting)
     load, conflicts, delays = isolated if expecting else load_whole, 0, _delays()
     while True:

@@ -2,6 +2,7 @@
 
 errors    asyncpg's exceptions -> the project's, by SQLSTATE
 session   one connection inside a unit of work (runs on the asyncio side)
+notices   the connection that hands over a COPY's notices
 pool      Database: connections, units of work, the one crossing between Trio and asyncio
 listener  LISTEN on a connection of its own, as a Trio channel
 migrate   sql/NNN_*.sql in order, once

@@ -19,7 +19,7 @@ UNAVAILABLE = frozenset({"40003", "25P03", "25P04", "25006", "58030"})
 CONFLICT_CLASSES = frozenset({"40"})
 UNAVAILABLE_CLASSES = frozenset({"08", "53", "57"})
 PERMANENT = frozenset({"54011", "54023"})
-# insert_isolated in sql/ raises what is in these and the classes above, and takes the rest for the record's fault.
+# is_nobodys_fault in sql/ raises what is in these and the classes above, and takes the rest for the record's fault.
 PERMANENT_CLASSES = frozenset(
     {"0A", "0L", "0P", "25", "26", "28", "2B", "34", "3D", "3F", "42", "55", "58", "F0", "XX"}
 )

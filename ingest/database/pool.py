@@ -21,6 +21,7 @@ import trio
 import trio_asyncio
 
 from ingest.database.errors import mapped
+from ingest.database.notices import NoticingConnection
 from ingest.database.session import Record, Session
 
 if TYPE_CHECKING:
@@ -261,6 +262,7 @@ async def _open_pool(dsn: str, pool_size: int, name: str) -> asyncpg.Pool:
         timeout=CONNECT_S,
         init=prepare,
         reset=_keep,
+        connection_class=NoticingConnection,
         max_inactive_connection_lifetime=300.0,
         server_settings=SESSION_SETTINGS | {"application_name": name},
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -98,20 +98,15 @@ class Session:
         `sql` may begin with other statements, so that opening a transaction costs no round trip of its own.
 
         asyncpg's `copy_to_table` knows no ON_ERROR, so its private `_copy_in` is given the statement (the version is
-        pinned). Notices are collected by a listener that lives as long as the call.
+        pinned). Notices are collected by the connection itself (NoticingConnection).
         """
-        notices: list[Notice] = []
-
-        def collect(_connection: object, message: Any) -> None:
-            notices.append(Notice(str(message.message)))
-
-        self._connection.add_log_listener(collect)
+        connection, notices = self._connection._con, list[str]()
+        connection.copy_notices = notices
         try:
             tag = await self._connection._copy_in(sql, copy_source(self._connection, data), None)
         finally:
-            with suppress(asyncpg.InterfaceError):  # a connection that was lost meanwhile has no listeners any more
-                self._connection.remove_log_listener(collect)
-        return CopyResult(rows=int(tag.rsplit(" ", 1)[-1]), notices=tuple(notices))
+            connection.copy_notices = None
+        return CopyResult(rows=int(tag.rsplit(" ", 1)[-1]), notices=tuple(map(Notice, notices)))
 
     async def copy_guarded(self, sql: str, data: bytes) -> CopyResult:
         """Do the same under a savepoint: when a record is at fault nothing was copied, and the transaction goes on.

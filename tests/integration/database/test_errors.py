@@ -86,9 +86,9 @@ def test_the_network_is_unavailable_too(error: Exception, sqlstate: str, part: s
 
 
 def test_isolating_and_the_bridge_agree_on_what_a_record_can_be_blamed_for() -> None:
-    """What insert_isolated raises, the writer must not take for a record's fault again: it would give the chunk up."""
+    """What is_nobodys_fault names, the writer must not take for a record's fault again: it would give the chunk up."""
     text = (sql_folder() / "002_create_loading_functions.sql").read_text(encoding="utf-8")
-    listed = re.search(r"left\(v_state, 2\) IN \(([^)]*)\)", text)
+    listed = re.search(r"left\(p_state, 2\) IN \(([^)]*)\)", text)
     assert listed is not None
     raised = set(re.findall(r"'(\w\w)'", listed[1]))
     blamed = {sqlstate for sqlstate in KIND_OF if sqlstate == "42601" or sqlstate[:2] not in raised}
