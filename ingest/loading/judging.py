@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from ingest.database import quoted
 from ingest.loading.staging import literal
 from ingest.loading.tablerules import RuleOf, TableRule
-from ingest.loading.texts import SOFT_ERRORS_SINCE, Fault, Steps, check_fault
+from ingest.loading.texts import ANY_TEXT, SOFT_ERRORS_SINCE, Fault, Steps, check_fault
 from ingest.spec import Merge, Plan, Target
 
 ALL_OF_A_STRETCH = '"#" BETWEEN $1 AND $2'
@@ -73,7 +73,8 @@ class Judging:
         return self._asked("sql_error_code", soft)
 
     def _asked(self, state: str, source: str) -> str:
-        asked = ", ".join(f"({literal(s.field.name)}, {s.plain}, {literal(s.field.type)})" for s in self._steps)
+        refusing = [s for s in self._steps if s.field.type not in ANY_TEXT] or self._steps
+        asked = ", ".join(f"({literal(s.field.name)}, {s.plain}, {literal(s.field.type)})" for s in refusing)
         return (
             f'SELECT t."#" AS ordinal, q.field, e.{state} AS sql_state, e.message FROM ({self._texts(SOME)}) AS t '
             f"CROSS JOIN LATERAL (VALUES {asked}) AS q(field, value, type) CROSS JOIN LATERAL {source}"

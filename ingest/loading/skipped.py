@@ -21,6 +21,7 @@ from ingest.statements import statement
 Lines = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 SKIPS_BAD_VALUES_SINCE = 17
+NEWLINE = 10
 NUMBER = re.compile(r"\d+")
 
 
@@ -31,12 +32,31 @@ async def skipped_records(session: Session, batch: Batch, copied: CopyResult) ->
     """
     if not copied.notices:
         return [], []
-    where = records_of(batch)
-    skipped = _named_records(copied.notices, _copy_lines(batch.data, where))
+    if _is_one_line_each(batch):
+        where = _lines_of(batch)
+        skipped = _named_records(copied.notices, np.arange(1, where.start.size + 1))
+    else:
+        where = records_of(batch)
+        skipped = _named_records(copied.notices, _copy_lines(batch.data, where))
     reasons = await _explained(session, batch, where, skipped)
     if set(reasons) != set(skipped):
         raise RowError("COPY skipped a record for a reason that cannot be told apart", sqlstate="22P04")
     return skipped, [_reject(batch, where, i, reason) for i in skipped for reason in reasons[i]]
+
+
+def _is_one_line_each(batch: Batch) -> bool:
+    """Tell whether every line is a record, also in COPY's eyes, to which a CR may be a line end."""
+    return batch.range.lines == batch.range.records and b"\r" not in batch.data
+
+
+def _lines_of(batch: Batch) -> Records:
+    """Return what `records_of` does but for the fields, at a tenth of the cost, where every line is a record."""
+    ends = np.flatnonzero(np.frombuffer(batch.data, np.uint8) == NEWLINE)
+    if not ends.size or ends[-1] != len(batch.data) - 1:
+        ends = np.append(ends, len(batch.data))
+    start = np.concatenate(([0], ends[:-1] + 1))
+    lines = batch.range.first_line + np.arange(ends.size)
+    return Records(start=start, end=ends, line=lines, fields=np.zeros_like(lines))
 
 
 def _reject(batch: Batch, where: Records, i: int, reason: Reason) -> Reject:
