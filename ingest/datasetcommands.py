@@ -16,14 +16,14 @@ from ingest import logs
 from ingest.database import migrate_database, open_database
 from ingest.datasetfiles import known_definitions, read_definition_file
 from ingest.datasets import Dataset, Datasets
-from ingest.definition import Definition
-from ingest.definitiontext import DefinitionError, read_definition
+from ingest.definitions.infer import definition_of_sample, definition_of_table, name_of
+from ingest.definitions.model import Definition
+from ingest.definitions.preview import read_sample
+from ingest.definitions.tables import TableDataset
+from ingest.definitions.text import DefinitionError, read_definition
 from ingest.dialect import Dialect
 from ingest.environment import database_dsn, read_settings
 from ingest.errors import StorageError
-from ingest.infer import definition_of_sample, definition_of_table, name_of
-from ingest.preview import read_sample
-from ingest.tables import TableDataset
 
 SAMPLE_BYTES = 1024 * 1024
 SAMPLE_ROWS = 10_000

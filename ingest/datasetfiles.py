@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ingest.definition import Definition
-from ingest.definitiontext import DefinitionError, read_definition
-from ingest.detection import AUTO
+from ingest.definitions.detection import AUTO
+from ingest.definitions.model import Definition
+from ingest.definitions.text import DefinitionError, read_definition
 from ingest.errors import SettingsError
 from ingest.statements import sql_folder
 

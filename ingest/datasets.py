@@ -15,15 +15,15 @@ from pydantic import ValidationError
 
 from ingest.database import Database, Record
 from ingest.datasetfiles import known_definitions
-from ingest.defined import DefinedDataset, fingerprint
-from ingest.definition import Definition
-from ingest.detection import AUTO, AutoDataset
+from ingest.definitions.defined import DefinedDataset, fingerprint
+from ingest.definitions.detection import AUTO, AutoDataset
+from ingest.definitions.matching import Reading
+from ingest.definitions.model import Definition
+from ingest.definitions.tables import TableDataset, TargetColumn
 from ingest.dialect import Dialect
 from ingest.errors import RequestError
-from ingest.matching import Reading
 from ingest.spec import LoadSpec
 from ingest.statements import statement
-from ingest.tables import TableDataset, TargetColumn
 from ingest.targets import Targets
 
 

@@ -7,9 +7,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ingest.definitions.names import tidy
 from ingest.dialect import Dialect
 from ingest.errors import FileError
-from ingest.names import tidy
 from ingest.splitter import BatchCut, Block, Splitter
 
 # How much of a file is looked at to tell text from something else.

@@ -26,7 +26,7 @@ from ingest import __version__, worker
 from ingest.database import Database, migrate_database, open_database
 from ingest.datasetfiles import known_definitions
 from ingest.datasets import Datasets
-from ingest.definition import Definition
+from ingest.definitions.model import Definition
 from ingest.errors import UnavailableError
 from ingest.heartbeat import Pulse
 from ingest.jobs import Jobs

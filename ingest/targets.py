@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ingest.database import Database, Record
+from ingest.definitions.matching import shown
 from ingest.errors import RequestError
-from ingest.matching import shown
 from ingest.spec import Merge, Plan, Target
 from ingest.statements import dataset_script, statement
 

@@ -24,7 +24,7 @@ LAYERS = {
         "rejectcsv", "retrying"},
     1: {"database", "statements", "datasetfiles", "logs", "memory"},
     0: {
-        "definition", "definitioncheck", "definitiontext", "tomlline", "names", "matching", "planning", "tables", "defined", "detection", "preview", "infer",
+        "definitions",
         "job", "spec", "budget", "formats", "formula", "chunk", "batch", "reject", "accounts", "dialect", "header", "splitter", "bits", "settings", "errors",
     },
 }  # fmt: skip

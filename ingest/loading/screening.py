@@ -9,10 +9,10 @@ import numpy as np
 
 from ingest.batch import Batch
 from ingest.bits import has_stray_quote
+from ingest.definitions.names import tidy
 from ingest.dialect import Dialect
 from ingest.loading.fields import fields, stray_quote
 from ingest.loading.patterns import Pattern, header_expression, matches
-from ingest.names import tidy
 from ingest.reject import MAX_RAW_BYTES, MAX_VALUE_CHARS, Reject
 from ingest.splitter import Records, records
 

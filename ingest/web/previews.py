@@ -11,9 +11,9 @@ import structlog
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope
 
 from ingest import datasets
+from ingest.definitions.preview import preview
 from ingest.dialect import Dialect
 from ingest.errors import FileError, IngestError, RequestError
-from ingest.preview import preview
 from ingest.web.answers import BASE, Answer, json_answer, problem_answer
 from ingest.web.body import Body
 from ingest.web.options import dialect_of, query

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.budget import Budget
-from ingest.definitioncheck import REQUEST_OPTIONS
+from ingest.definitions.checks import REQUEST_OPTIONS
 from ingest.errors import RequestError
 from ingest.job import JobMode, JobState
 from ingest.receiving import UploadOptions

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from ingest.chunk import ChunkCut
 from ingest.cutter import Cutter, ObjectSink
+from ingest.definitions.tables import TableDataset, TargetColumn
 from ingest.dialect import Dialect
 from ingest.errors import FileError, IngestError, RequestError, SourceChanged, StorageError, UnavailableError
 from ingest.job import JobState, JobView, NewJob
@@ -29,7 +30,6 @@ from ingest.settings import Settings
 from ingest.spec import LoadSpec
 from ingest.splitter import Splitter
 from ingest.storage import LocalStorage
-from ingest.tables import TableDataset, TargetColumn
 from ingest.upload import CLEANUP_S, TOUCH_S
 
 HEADER = b"id,name\n"

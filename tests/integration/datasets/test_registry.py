@@ -9,9 +9,9 @@ import pytest
 from ingest.database import Database
 from ingest.datasetfiles import known_definitions
 from ingest.datasets import Datasets
-from ingest.defined import DefinedDataset
-from ingest.definition import Definition
-from ingest.definitiontext import DefinitionError, read_definition
+from ingest.definitions.defined import DefinedDataset
+from ingest.definitions.model import Definition
+from ingest.definitions.text import DefinitionError, read_definition
 from ingest.dialect import Dialect
 from ingest.errors import RequestError, SettingsError
 from ingest.spec import LoadSpec

@@ -6,10 +6,10 @@ import pytest
 
 from ingest.database import Database
 from ingest.datasets import Datasets
+from ingest.definitions.tables import TableDataset
 from ingest.dialect import Dialect
 from ingest.errors import FileError, RequestError
 from ingest.spec import Column
-from ingest.tables import TableDataset
 from tests.conftest import Psql
 
 PUBLIC = frozenset({"public"})

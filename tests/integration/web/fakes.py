@@ -12,11 +12,11 @@ from uuid import UUID, uuid4
 
 import trio
 
+from ingest.definitions.tables import TableDataset
 from ingest.errors import FileError, IngestError, RequestError
 from ingest.job import JobState, JobView
 from ingest.receiving import UploadOptions
 from ingest.rejects import RejectFilter, RejectPage
-from ingest.tables import TableDataset
 from ingest.web.health import (
     BatchesInFlight,
     QueueStatistics,

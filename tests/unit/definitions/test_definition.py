@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ingest.definition import Definition
-from ingest.definitiontext import DefinitionError, read_definition
+from ingest.definitions.model import Definition
+from ingest.definitions.text import DefinitionError, read_definition
 from ingest.spec import Merge, Order
 
 ORDERS = """\

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from ingest.datasetfiles import known_definitions
-from ingest.defined import DefinedDataset
-from ingest.definitiontext import read_definition
-from ingest.detection import AutoDataset, candidates, recognise
+from ingest.definitions.defined import DefinedDataset
+from ingest.definitions.detection import AutoDataset, candidates, recognise
+from ingest.definitions.text import read_definition
 from ingest.dialect import Dialect
 from ingest.errors import FileError, RequestError
 from tests.exports import PLATFORMS, pledges

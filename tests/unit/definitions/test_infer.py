@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.definition import Definition
-from ingest.definitiontext import read_definition
+from ingest.definitions.infer import definition_of_sample, definition_of_table, name_of, type_of
+from ingest.definitions.model import Definition
+from ingest.definitions.planning import plan_load
+from ingest.definitions.preview import Sample, read_sample
+from ingest.definitions.tables import TableDataset, TargetColumn
+from ingest.definitions.text import read_definition
 from ingest.dialect import Dialect
 from ingest.errors import FileError
-from ingest.infer import definition_of_sample, definition_of_table, name_of, type_of
-from ingest.planning import plan_load
-from ingest.preview import Sample, read_sample
 from ingest.spec import Merge
-from ingest.tables import TableDataset, TargetColumn
 
 
 def sample(data: bytes) -> Sample:

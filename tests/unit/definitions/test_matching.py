@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ingest.matching import Matches, match_header, mismatch
-from ingest.names import squeeze, unambiguous
+from ingest.definitions.matching import Matches, match_header, mismatch
+from ingest.definitions.names import squeeze, unambiguous
 
 OWN = [("id", "id"), ("pledge_amount", "pledge_amount"), ("Name", "Name"), ("name", "name")]
 ALIASES = [("Order No.", "id"), ("Total", "pledge_amount"), ("Sum", "pledge_amount")]

@@ -6,12 +6,12 @@ import json
 
 import pytest
 
-from ingest.definitiontext import read_definition
+from ingest.definitions.planning import plan_load, platform_of
+from ingest.definitions.tables import TableDataset, TargetColumn
+from ingest.definitions.text import read_definition
 from ingest.dialect import Dialect
 from ingest.errors import FileError, RequestError
-from ingest.planning import plan_load, platform_of
 from ingest.spec import LoadSpec, Merge, Order, Rule, RuleKind
-from ingest.tables import TableDataset, TargetColumn
 
 ORDERS = """
 name = "orders"

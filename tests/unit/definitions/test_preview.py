@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from ingest.datasetfiles import known_definitions
-from ingest.defined import DefinedDataset
-from ingest.detection import AutoDataset
+from ingest.definitions.defined import DefinedDataset
+from ingest.definitions.detection import AutoDataset
+from ingest.definitions.preview import preview, read_sample
+from ingest.definitions.tables import TableDataset, TargetColumn
 from ingest.dialect import Dialect
 from ingest.errors import FileError
-from ingest.preview import preview, read_sample
-from ingest.tables import TableDataset, TargetColumn
 from tests.exports import kickstarter, pledges
 
 SHIPPED = {one.name: DefinedDataset(definition=one, version=1) for one in known_definitions(None)}

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from ingest.definitions.names import squeeze
+from ingest.definitions.preview import Sample
+from ingest.definitions.tables import TableDataset
 from ingest.errors import FileError
-from ingest.names import squeeze
-from ingest.preview import Sample
-from ingest.tables import TableDataset
 
 WHOLE = re.compile(r"[+-]?(0|[1-9][0-9]{0,17})", re.ASCII)
 NUMBER = re.compile(r"[+-]?(0|[1-9][0-9]{0,30})(\.[0-9]{1,30})?", re.ASCII)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ingest.definition import ColumnDefinition, Definition, Platform, TargetDefinition
+from ingest.definitions.matching import PARENT_LINE, REJECT_COLUMNS, Matches, Source, match_header, mismatch, shown
+from ingest.definitions.model import ColumnDefinition, Definition, Platform, TargetDefinition
+from ingest.definitions.names import squeeze
 from ingest.dialect import Dialect
 from ingest.errors import RequestError
-from ingest.matching import PARENT_LINE, REJECT_COLUMNS, Matches, Source, match_header, mismatch, shown
-from ingest.names import squeeze
 from ingest.spec import Check, Column, Field, LoadSpec, Merge, Order, Plan, Rule, RuleKind, Target
 
 

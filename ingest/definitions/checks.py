@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from ingest.definition import ColumnDefinition, Definition, TargetDefinition
+from ingest.definitions.model import ColumnDefinition, Definition, TargetDefinition
+from ingest.definitions.names import squeeze
+from ingest.definitions.tomlline import Path
 from ingest.formats import parse_format
-from ingest.names import squeeze
 from ingest.spec import Merge
-from ingest.tomlline import Path
 
 Mistake = tuple[Path, str]
 

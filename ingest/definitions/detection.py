@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ingest.defined import DefinedDataset
+from ingest.definitions.defined import DefinedDataset
+from ingest.definitions.matching import REJECT_COLUMNS, Reading
 from ingest.dialect import Dialect
 from ingest.errors import FileError, RequestError
-from ingest.matching import REJECT_COLUMNS, Reading
 from ingest.spec import LoadSpec
 
 AUTO = "auto"

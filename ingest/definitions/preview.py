@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol
 
+from ingest.definitions.matching import Match, Reading, shown
 from ingest.dialect import Dialect
 from ingest.errors import FileError
 from ingest.header import Header, HeaderReader, with_delimiter_hint
-from ingest.matching import Match, Reading, shown
 
 ROWS = 20
 MOST_CHARS = 200  # of a value that is shown

@@ -7,10 +7,10 @@ import tomllib
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from ingest.definition import Definition
-from ingest.definitioncheck import mistakes
+from ingest.definitions.checks import mistakes
+from ingest.definitions.model import Definition
+from ingest.definitions.tomlline import Path, line_of
 from ingest.errors import SettingsError
-from ingest.tomlline import Path, line_of
 
 # Names that pydantic puts into the path of a value that may have several forms.
 UNION_PARTS = {"dict", "tuple"}

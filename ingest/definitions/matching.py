@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from ingest.definitions.names import NORMALS, unambiguous
 from ingest.errors import FileError
-from ingest.names import NORMALS, unambiguous
 
 # What `rejects.csv` adds to a file's own columns; recognised and ignored when the corrected file comes back.
 REJECT_COLUMNS = ("_line", "_column", "_code", "_error")

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ingest.definitions.matching import PARENT_LINE, REJECT_COLUMNS, Matches, Reading, match_header, mismatch
 from ingest.dialect import Dialect
 from ingest.errors import RequestError
-from ingest.matching import PARENT_LINE, REJECT_COLUMNS, Matches, Reading, match_header, mismatch
 from ingest.spec import Column, Field, LoadSpec, Order, Plan, Target
 
 

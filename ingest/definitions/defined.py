@@ -8,10 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ingest.definition import Definition
-from ingest.dialect import Dialect
-from ingest.matching import Reading
-from ingest.planning import (
+from ingest.definitions.matching import Reading
+from ingest.definitions.model import Definition
+from ingest.definitions.planning import (
     check_parameters,
     fields_of,
     match_definition,
@@ -19,6 +18,7 @@ from ingest.planning import (
     plan_load,
     platform_of,
 )
+from ingest.dialect import Dialect
 from ingest.spec import LoadSpec
 
 

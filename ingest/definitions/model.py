@@ -1,7 +1,7 @@
 """A dataset definition: what a TOML file says about a dataset, as values.
 
 Names of columns here are the dataset's own. A target pairs them with the columns of its table; a platform gives them
-other names. `ingest.planning` turns a definition and a header into what a worker does.
+other names. `ingest.definitions.planning` turns a definition and a header into what a worker does.
 """
 
 from __future__ import annotations
