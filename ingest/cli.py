@@ -142,8 +142,8 @@ def psql_command(arguments: tuple[str, ...]) -> None:
 @click.option("--null", default="", help="The unquoted text that means NULL (default: nothing).")
 @click.option(
     "--mode",
-    type=click.Choice(list(JobMode)),
-    default=JobMode.BATCHES,
+    type=click.Choice([mode.value for mode in JobMode]),
+    default=JobMode.BATCHES.value,
     show_default=True,
     help="What of a file is seen in the table: each batch at once, the whole or nothing, never anything.",
 )
@@ -164,7 +164,7 @@ def load(
     delimiter: str,
     quote: str,
     null: str,
-    mode: JobMode,
+    mode: str,
     max_rejects: str | None,
     rejects_path: Path | None,
     as_json: bool,

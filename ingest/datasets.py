@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 from pydantic import ValidationError
@@ -22,7 +23,7 @@ from ingest.definitions.model import Definition
 from ingest.definitions.tables import TableDataset, TargetColumn
 from ingest.dialect import Dialect
 from ingest.errors import RequestError
-from ingest.spec import LoadSpec
+from ingest.spec import LoadSpec, Order
 from ingest.statements import statement
 from ingest.targets import Targets
 
@@ -96,13 +97,18 @@ class Datasets:
         )
         return version
 
-    async def ready(self, spec: LoadSpec) -> None:
+    async def ready(self, spec: LoadSpec) -> LoadSpec:
         """Make sure that the tables of a plan can take its rows; those of a shipped dataset are made when missing.
 
+        Returns the spec, which now also knows whether the tables' own keys make the order of records matter.
         Raises RequestError (E_DATASET_TABLE) that says what is wrong with which table.
         """
-        if spec.version is not None and spec.plan is not None:
-            await self._targets.check(spec.dataset, spec.plan)
+        if spec.version is None or spec.plan is None:
+            return spec
+        await self._targets.check(spec.dataset, spec.plan)
+        if spec.keyed or spec.plan.order is Order.ANY:
+            return spec
+        return replace(spec, keyed=await self._targets.are_keyed(spec.plan))
 
     async def _definition(self, name: str) -> DefinedDataset | None:
         if "\x00" in name:

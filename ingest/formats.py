@@ -77,7 +77,12 @@ def _number(text: str) -> Format:
     whole = rf"(?:\d{{1,3}}(?:{spaces}\d{{3}})+|\d+)" if group else r"\d+"
     number = rf"{whole}(?:{re.escape(point)}\d+)?"
     marked = rf"{sign}\s*[-+]?{number}\s*{sign}"
-    drop = rf"[^-0-9{re.escape(point)}]"
-    # Brackets are how accountants write a minus.
-    replacements = ((r"^\((.*)\)$", r"-\1"), (drop, ""), (re.escape(point), "."))
-    return Format(example=text, pattern=rf"^(?:[-+]?{marked}|\({marked}\))$", replacements=replacements)
+    # Brackets are how accountants write a minus. A sign is taken off as a whole: its own dot is no decimal point.
+    replacements = [
+        (rf"^\({sign}\s*[-+]?({number})\s*{sign}\)$", r"-\1"),
+        (rf"^([-+]?){sign}\s*([-+]?)({number})\s*{sign}$", r"\1\2\3"),
+    ]
+    if group:
+        replacements.append((spaces, ""))
+    replacements.append((re.escape(point), "."))
+    return Format(example=text, pattern=rf"^(?:[-+]?{marked}|\({marked}\))$", replacements=tuple(replacements))

@@ -11,11 +11,9 @@ from typing import Any
 from ingest.dialect import Dialect
 from ingest.formula import guard
 from ingest.loading.fields import fields
-from ingest.reject import MAX_RAW_BYTES
 from ingest.spec import LoadSpec
 
 ORIGIN = ("_line", "_column", "_code", "_error")
-CUT = "the record is longer than is kept of it: take it from the file"
 
 
 class RejectLines:
@@ -24,6 +22,8 @@ class RejectLines:
     def __init__(self, spec: LoadSpec) -> None:
         self._dialect = spec.dialect
         self._header = spec.header or tuple(column.name for column in spec.columns)
+        # What was exported before and came back has its apostrophes already; another one would stay for good.
+        self._came_back = spec.plan is not None and spec.plan.parent_line is not None
         # The columns of an earlier export are its own business; this one says where the record is in this file.
         self._kept = [i for i, name in enumerate(self._header) if name.lower() not in ORIGIN]
 
@@ -35,9 +35,7 @@ class RejectLines:
         """Return the line of a record, from a row of the statement `rejected_records`."""
         raw = row["raw"].encode() if row["raw_bytes"] is None else bytes(row["raw_bytes"])
         values = self._values(raw)
-        cut = row["truncated"] and len(raw) >= MAX_RAW_BYTES
-        message = f"{row['messages']}; {CUT}" if cut else row["messages"]
-        origin = (str(row["line"]), row["columns"], row["codes"], message)
+        origin = (str(row["line"]), row["columns"], row["codes"], row["messages"])
         return self._line([*(values[i] for i in self._kept), *origin])
 
     def _values(self, raw: bytes) -> list[str | None]:
@@ -50,7 +48,11 @@ class RejectLines:
         return found + [None] * (width - len(found))
 
     def _line(self, values: Sequence[str | None]) -> bytes:
-        return (self._dialect.delimiter.join(_written(value, self._dialect) for value in values) + "\n").encode()
+        written = (_written(self._guarded(value), self._dialect) for value in values)
+        return (self._dialect.delimiter.join(written) + "\n").encode()
+
+    def _guarded(self, value: str | None) -> str | None:
+        return value if value is None or (self._came_back and value.startswith("'")) else guard(value)
 
 
 def _text(field: bytes) -> str:
@@ -62,7 +64,7 @@ def _written(value: str | None, dialect: Dialect) -> str:
     """Return a field as it stands in the file; a text that would be taken for NULL is quoted."""
     if value is None:
         return dialect.null
-    text, quote = guard(value), dialect.quote
+    text, quote = value, dialect.quote
     if text == dialect.null or text != text.strip() or any(c in text for c in (dialect.delimiter, quote, "\n", "\r")):
         return quote + text.replace(quote, quote * 2) + quote
     return text

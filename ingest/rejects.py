@@ -8,6 +8,7 @@ from uuid import UUID
 
 from ingest.database import Database, Record
 from ingest.errors import RequestError
+from ingest.reject import MAX_RAW_BYTES
 from ingest.rejectcsv import RejectLines
 from ingest.spec import LoadSpec
 from ingest.statements import statement
@@ -104,7 +105,7 @@ class RejectsFile:
         if self._ended:
             raise StopAsyncIteration
         rows = await self._database.fetch(
-            statement("rejected_records"), self._job_id, self._line or 0, PIECE_RECORDS, self._resolved
+            statement("rejected_records"), self._job_id, self._line or 0, PIECE_RECORDS, self._resolved, MAX_RAW_BYTES
         )
         head = self._lines.header() if self._line is None else b""
         self._line = rows[-1]["line"] if rows else self._line or 0

@@ -31,6 +31,14 @@ class Targets:
             await self._check_table(dataset, target, columns)
         await self._check_types(dataset, plan)
 
+    async def are_keyed(self, plan: Plan) -> bool:
+        """Tell whether records that are appended can collide with one another, or refer to one another."""
+        for target in plan.targets:
+            rows = await self._database.fetch(statement("order_columns"), target.schema, target.table)
+            if {row["name"] for row in rows} & {"", *(column for column, _ in target.columns)}:
+                return True
+        return False
+
     async def _columns(self, target: Target) -> list[Record]:
         return await self._database.fetch(statement("columns_of_table"), target.schema, target.table)
 

@@ -82,7 +82,7 @@ class Target:
     """Where an upload goes: the dataset, the queue of its job, what becomes of its bytes, and how many it may have."""
 
     dataset: Dataset
-    ready: Callable[[LoadSpec], Awaitable[None]]  # raises when the tables of the dataset cannot take its rows
+    ready: Callable[[LoadSpec], Awaitable[LoadSpec]]  # raises when the tables of the dataset cannot take its rows
     queue: str
     sink: Callable[[UUID], Sink]
     limit_bytes: int | None
@@ -175,9 +175,9 @@ class Upload:
 
     async def _accept(self, header: Header) -> Cutter:
         """Check the header, write the job, and cut what came with the header."""
-        options, spec = self._options, self._plan(header)
+        options = self._options
+        spec = await self._target.ready(self._plan(header))
         await self._check_parent(spec.dataset)
-        await self._target.ready(spec)
         new = NewJob(
             id=self._id,
             filename=options.filename,

@@ -191,11 +191,13 @@ SELECT column_name AS "column", code, max(reasons) AS count, max(resolved) AS re
 
 -- name: rejected_records
 -- Rejected records of job $1 after line $2, each once with all its reasons; those of a thousand wrong columns are cut.
+-- Records that were stored cut ($5 bytes) are left out: sent back, they would be loaded without their end.
 SELECT line, (array_agg(raw ORDER BY id))[1] AS raw, (array_agg(raw_bytes ORDER BY id))[1] AS raw_bytes,
        bool_or(truncated) AS truncated, left(string_agg(column_name, '; ' ORDER BY id), 4000) AS columns,
        left(string_agg(code, '; ' ORDER BY id), 4000) AS codes, left(string_agg(message, '; ' ORDER BY id), 4000) AS messages
   FROM ingest.rejects
  WHERE job_id = $1 AND line > $2 AND ($4::boolean IS NULL OR (resolved_by IS NOT NULL) = $4)
+   AND NOT (truncated AND coalesce(octet_length(raw_bytes), octet_length(raw)) >= $5)
  GROUP BY line ORDER BY line LIMIT $3;
 
 -- name: spec_of_job

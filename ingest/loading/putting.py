@@ -100,10 +100,17 @@ class Put:
             return f"rows_{self._number} AS NOT MATERIALIZED (SELECT * FROM good{where})"
         order = "DESC" if self.merge is Merge.UPSERT else "ASC"
         window = f'WINDOW w AS (PARTITION BY {self._key} ORDER BY "#" {order})'
-        ranked = (
-            f'SELECT *, row_number() OVER w AS "n:", {self._differs_from_winner()} AS "lost:" FROM good{where} {window}'
-        )
-        return f"rows_{self._number} AS MATERIALIZED ({ranked})"
+        first = f'OVER (PARTITION BY {self._key} ORDER BY "#")'
+        kept = [f"first_value({quoted(self._fields[column])}) {first} AS {name}" for column, name in self._kept()]
+        ranked = ", ".join(['*, row_number() OVER w AS "n:"', f'{self._differs_from_winner()} AS "lost:"', *kept])
+        return f"rows_{self._number} AS MATERIALIZED (SELECT {ranked} FROM good{where} {window})"
+
+    def _kept(self) -> list[tuple[str, str]]:
+        """Return the columns that an upsert may not change, with the name of the value that the first record gives."""
+        if self.merge is not Merge.UPSERT:
+            return []
+        touched = {*self._target.key, *self._target.update}
+        return [(column, f'"first:{i}"') for i, column in enumerate(self._fields) if column not in touched]
 
     def _differs_from_winner(self) -> str:
         said = [self._fields[column] for column in self._target.update]
@@ -118,10 +125,11 @@ class Put:
             f'target.{self._comparable(self._fields[column], column)} AS "k:{i}"' for i, column in enumerate(told)
         ]
         winners, order = ("", '"#"') if self.merge is Merge.APPEND else (' WHERE "n:" = 1', self._key)
+        kept = dict(self._kept())
         conflict = "ON CONFLICT DO NOTHING" if loses else self._on_conflict()
         return (
             f"put_{self._number} AS (INSERT INTO {self._table} AS target ({column_list(list(self._fields))}) "
-            f"OVERRIDING SYSTEM VALUE SELECT {column_list(list(self._fields.values()))} "
+            f"OVERRIDING SYSTEM VALUE SELECT {', '.join(kept.get(c, quoted(f)) for c, f in self._fields.items())} "
             f"FROM rows_{self._number}{winners} ORDER BY {order} {conflict} "
             f"RETURNING {', '.join([*returned, self._is_new()])})"
         )

@@ -18,6 +18,7 @@ CODES = {
     "22026": "E_TOO_LONG",
     "22021": "E_ENCODING",
     "22P05": "E_JSON_NUL",
+    "22012": "E_RULE",
     "42601": "E_TYPE",
     "23502": "E_NOT_NULL",
     "23503": "E_FOREIGN_KEY",

@@ -97,12 +97,12 @@ class Steps:
     def plain_sql(self) -> str:
         """Return how the plain text comes from the trimmed one."""
         field, text = self.field, self.trimmed
-        if field.words:
-            cases = " ".join(f"WHEN {literal(word.lower())} THEN {literal(value)}" for word, value in field.words)
-            text = f"CASE lower({text}) {cases} ELSE {text} END"
         if field.format:
             for pattern, replacement in parse_format(field.format, field.type).replacements:
                 text = f"regexp_replace({text}, {literal(pattern)}, {literal(replacement)}, 'g')"
+        if field.words:
+            cases = " ".join(f"WHEN {literal(word.lower())} THEN {literal(value)}" for word, value in field.words)
+            text = f"CASE lower({self.trimmed}) {cases} ELSE {text} END"
         return text if field.default is None else f"coalesce({text}, {literal(field.default)})"
 
     def early_faults(self, server_major: int, *, moving_dates: bool) -> list[Fault]:
@@ -112,10 +112,11 @@ class Steps:
         """
         field, faults = self.field, []
         if field.format:
-            pattern = literal(parse_format(field.format, field.type).pattern)
-            faults.append(
-                self._fault(f"{self.trimmed} !~ {pattern}", "E_FORMAT", f"is not written like {field.format}")
-            )
+            unlike = f"{self.trimmed} !~ {literal(parse_format(field.format, field.type).pattern)}"
+            if field.words:  # which are not written like it either
+                words = ", ".join(literal(word.lower()) for word, _ in field.words)
+                unlike += f" AND lower({self.trimmed}) NOT IN ({words})"
+            faults.append(self._fault(unlike, "E_FORMAT", f"is not written like {field.format}"))
         if moving_dates and field.type.startswith(DATE_TYPES):
             moving = "is a moving date: it means another day each time it is read"
             faults.append(self._fault(f"{self.plain} ~* {literal(MOVING)}", "E_DATE_SPECIAL", moving))

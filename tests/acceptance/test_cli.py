@@ -105,6 +105,17 @@ def test_load_takes_several_files_and_standard_input(run: Run, psql: Psql, write
 
 
 @pytest.mark.usefixtures("table")
+def test_load_takes_a_mode(run: Run, psql: Psql, tmp_path: Path) -> None:
+    path = tmp_path / "f.csv"
+    path.write_text("id,name\n1,a\n2,b\n")
+
+    tried = run("load", path, "--dataset", "public.t", "--mode", "validate", "--json")
+    assert (tried.code, json.loads(tried.out)[0]["processed_rows"], count(psql, "t")) == (0, 2, 0), tried.err
+    done = run("load", path, "--dataset", "public.t", "--mode", "atomic", "--json")
+    assert (done.code, count(psql, "t")) == (0, 2), done.err
+
+
+@pytest.mark.usefixtures("table")
 def test_load_reads_other_dialects(run: Run, psql: Psql, write: Write) -> None:
     psql("alter table t alter name drop not null")
     path = write("file.tsv", "id\tname\n1\t'a\tb'\n2\tNA\n3\t'NA'\n")

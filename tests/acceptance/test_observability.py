@@ -137,7 +137,8 @@ def test_the_embedded_server_logs_no_cell_either(connect: Connect, tmp_path: Pat
     with tempfile.TemporaryDirectory(prefix="ingest-test-") as home:
         with starting(tmp_path, {"INGEST_HOME": home, "LOG_FORMAT": "json"}) as start:
             client = connect(start())
-            job = client.load(f"email,name\n{CANARY},x\n{CANARY}@{CANARY},\n{CANARY}@{CANARY},".encode(), "customers")
+            body = f"email,name\n{CANARY},x\n{CANARY}@{CANARY}.org,\n{CANARY}@{CANARY}.org"
+            job = client.load(body.encode(), "customers")
             assert (job["processed_rows"], job["failed_rows"]) == (1, 2)
             assert start.started[0].terminate() == 0
         server_log = Path(home) / "postgres" / "server.log"

@@ -19,7 +19,7 @@ from ingest.loading.reasons import Reason
         ("22026", "E_TOO_LONG"),
         ("22021", "E_ENCODING"),
         ("22P05", "E_JSON_NUL"),
-        ("22012", "E_TYPE"),
+        ("22012", "E_RULE"),
         ("42601", "E_TYPE"),
         ("23502", "E_NOT_NULL"),
         ("23503", "E_FOREIGN_KEY"),

@@ -115,8 +115,9 @@ class OneDataset:
         )
         return TableDataset(name=name, schema="public", table="people", columns=columns)
 
-    async def ready(self, spec: LoadSpec) -> None:
+    async def ready(self, spec: LoadSpec) -> LoadSpec:
         await trio.lowlevel.checkpoint()
+        return spec
 
 
 class Service:

@@ -104,7 +104,7 @@ async def test_checks_look_at_the_whole_record(tables: Database) -> None:
     )
     loaded = await load(tables, people(checks=checks), b"1;;;1;pro;\n2;;;;pro;\n3;;;0;pro;\n4;;;200;free;\n")
     assert [reject[:1] + reject[3:] for reject in said(loaded)] == [
-        (4, "E_TYPE", "division by zero"),
+        (4, "E_RULE", "division by zero"),
         (5, "E_RULE", "the rule ratio does not hold"),
     ]
     assert loaded.totals == (2, 0, 2)
@@ -124,6 +124,32 @@ async def test_an_upsert_touches_only_what_it_may(tables: Database) -> None:
         (3, None, "pro", "acme", None),
     ]
     assert said(loaded)[0][3] == "E_NOT_NULL"
+
+
+async def test_of_records_with_a_new_key_the_first_gives_what_an_update_may_not_touch(tables: Database) -> None:
+    """As if they had been merged one after the other, in one batch or in two."""
+    spec = people(Merge.UPSERT)
+    assert spec.plan is not None
+    target = replace(spec.plan.targets[0], update=("tier",))
+    spec = replace(spec, plan=replace(spec.plan, targets=(target,)))
+    for batch_records in (1000, 1):
+        await tables.execute("TRUNCATE people")
+        await load(tables, spec, b"1;a@x.org;;1;free;\n1;b@x.org;;2;pro;\n", batch_records=batch_records)
+        assert await found(tables, "SELECT mail, paid::int, tier FROM people") == [("a@x.org", 1, "pro")]
+
+
+async def test_a_word_need_not_be_written_like_the_format(tables: Database) -> None:
+    """And what stands for it is not taken apart by the format."""
+    spec = people()
+    assert spec.plan is not None
+    fields = tuple(
+        replace(field, words=(("none", "1.5"),)) if field.name == "paid" else field for field in spec.plan.fields
+    )
+    loaded = await load(
+        tables, replace(spec, plan=replace(spec.plan, fields=fields)), b"1;;;None;pro;\n2;;;1.500;pro;\n"
+    )
+    assert said(loaded) == []
+    assert await found(tables, "SELECT id, paid::text FROM people ORDER BY id") == [(1, "1.50"), (2, "1500.00")]
 
 
 async def test_a_skip_keeps_the_first(tables: Database) -> None:
