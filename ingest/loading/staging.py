@@ -33,16 +33,6 @@ class Staged:
     table: str
     spec: LoadSpec
 
-    @property
-    def names(self) -> list[str]:
-        """The target columns, in file order."""
-        return [column.name for column in self.spec.columns]
-
-    @property
-    def types(self) -> list[str]:
-        """Their types, in file order."""
-        return [column.type for column in self.spec.columns]
-
 
 def begin(batch: Batch) -> str:
     """Return what opens the transaction of a batch.
