@@ -323,8 +323,10 @@ SELECT number, CASE WHEN NOT i.indimmediate THEN 'unforeseeable'
                        JOIN pg_attribute a ON a.attrelid = relid AND a.attnum = u.attnum
                       WHERE u.place <= i.indnkeyatts) AS k
  UNION ALL
-SELECT number, 'unforeseeable', 'rows may be dropped or changed', '{}', NULL, NULL, NULL, 0
-  FROM target WHERE ingest.may_drop_rows(relid) OR (SELECT relkind FROM pg_class WHERE oid = relid) = 'p'
+SELECT number, 'unforeseeable', 'rows may be dropped or changed, or may not be read', '{}', NULL, NULL, NULL, 0
+  FROM target
+ WHERE ingest.may_drop_rows(relid) OR (SELECT relkind FROM pg_class WHERE oid = relid) = 'p'
+    OR NOT has_table_privilege(relid, 'SELECT')
  ORDER BY target, place, kind, name;
 
 -- name: refused_texts

@@ -23,7 +23,7 @@ class RuleOf(StrEnum):
     REFERENCE = "reference"  # to another table that may be read
     UNIQUE = "unique"  # an index over columns, valid at once
     OTHER_UNIQUE = "other_unique"  # one over expressions or some rows only, or an exclusion
-    UNFORESEEABLE = "unforeseeable"  # a deferrable key, a BEFORE trigger, a rule: only inserting tells
+    UNFORESEEABLE = "unforeseeable"  # deferrable, a BEFORE trigger, a rule, not ours to read: only inserting tells
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
