@@ -225,7 +225,7 @@ def check_rejects(loaded: Loaded, spec: LoadSpec, data: bytes, refused: dict[int
         raw = reject["raw"].encode() if reject["raw_bytes"] is None else reject["raw_bytes"]
         assert (reject["byte_offset"], raw) == (record.byte_offset, record.raw)
         assert reject["column_name"] is not None or reject["code"] in (
-            "E_COLUMNS", "E_QUOTE_BARE", "E_QUOTE_TRAIL", "E_UTF8", "E_NUL", "E_LINE_END", "E_TRIGGER", "E_CHECK", "E_DUP_KEY", "E_TYPE",
+            "E_COLUMNS", "E_QUOTE_BARE", "E_QUOTE_TRAIL", "E_UTF8", "E_NUL", "E_LINE_END", "E_TRIGGER", "E_CHECK", "E_DUP_KEY", "E_TYPE", "E_RULE",
         ), reject  # fmt: skip
     for line, reasons in loaded.reasons().items():
         # Of several faults of one value PostgreSQL may name another first; of several values we name those that are
