@@ -46,10 +46,13 @@ def main() -> None:
 @contextmanager
 def _one_line_errors() -> Iterator[None]:
     """End the process with one line for errors that were raised on purpose; anything else is a bug and shows itself."""
+    errors: list[IngestError] = []
     try:
         yield
     except* IngestError as group:
-        errors = list(leaves(group))
+        errors += leaves(group)
+    # Not in the handler: before Python 3.11.4 what is raised there comes out in a group, SystemExit too.
+    if errors:
         for text in dict.fromkeys(error.detail for error in errors):
             print(f"ingest: {text}", file=sys.stderr)
         sys.exit(max(map(_exit_code, errors)))
