@@ -33,6 +33,7 @@ class Work:
     accounts: Accounts = field(default_factory=Accounts)
     leases: Leases = field(default_factory=Leases)
     wake: Wake = field(default_factory=Wake)
+    beat: Wake = field(default_factory=Wake)  # asks for a heartbeat before its time
     bad_job: UUID | None = None  # the job of the last batch that was mostly bad: more of the same is expected of it
 
 

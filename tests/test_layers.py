@@ -21,7 +21,7 @@ LAYERS = {
     3: {"poller", "chunkrun", "reader", "writer", "heartbeat", "janitor", "worker", "work", "leases", "order",
         "wholefile"},
     2: {"receiving", "upload", "cutter", "jobs", "queue", "loading", "datasets", "targets", "storage", "objects", "events", "rejects",
-        "rejectcsv", "retrying"},
+        "rejectcsv", "retrying", "control"},
     1: {"database", "statements", "datasetfiles", "logs", "memory"},
     0: {
         "definitions",

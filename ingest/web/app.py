@@ -18,9 +18,10 @@ from hypercorn.typing import (
 from ingest.errors import IngestError, leaves
 from ingest.settings import Settings
 from ingest.web.api import Datasets, Jobs, create_api
+from ingest.web.control import Control, Retrying
 from ingest.web.health import HealthSource
 from ingest.web.previews import Previews, is_preview
-from ingest.web.rejects import Rejects, Retrying
+from ingest.web.rejects import Rejects
 from ingest.web.uploads import Receiving, Uploads, is_upload
 
 SECURITY_HEADERS = (
@@ -41,6 +42,7 @@ def create_app(
     jobs: Jobs,
     rejects: Rejects,
     retrying: Retrying,
+    control: Control,
     datasets: Datasets,
     health: HealthSource,
     draining: trio.Event,
@@ -61,6 +63,7 @@ def create_app(
         jobs=jobs,
         rejects=rejects,
         retrying=retrying,
+        control=control,
         datasets=datasets,
         health=health,
         draining=draining,

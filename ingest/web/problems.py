@@ -38,6 +38,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "E_DATASET_TABLE": Kind(409, "The tables of the dataset cannot take its rows"),
         "E_METHOD": Kind(405, "The method is not allowed here"),
         "E_STATE": Kind(409, "The job is not in a state for this"),
+        "E_CONFLICT": Kind(503, "The database is busy with what this is about"),
         "E_UPLOAD_GONE": Kind(409, "The upload is no longer wanted"),
         "E_TIMEOUT": Kind(408, "The client sent nothing for too long"),
         "E_TOO_LARGE": Kind(413, "The body is larger than allowed"),

@@ -15,7 +15,7 @@ from ingest.web.edge import serve_http
 from ingest.web.health import memory
 from ingest.web.listening import Address
 
-from .fakes import FakeDatasets, FakeHealth, FakeJobs, FakeReceiving, FakeRejects, FakeRetrying
+from .fakes import FakeControl, FakeDatasets, FakeHealth, FakeJobs, FakeReceiving, FakeRejects, FakeRetrying
 
 
 async def main(bytes_per_s: float) -> None:
@@ -29,7 +29,7 @@ async def main(bytes_per_s: float) -> None:
     receiving.on_feed = absorb
     app = create_app(
         settings=Settings.from_environment({}), receiving=receiving, jobs=FakeJobs(), rejects=FakeRejects(),
-        retrying=FakeRetrying(), datasets=FakeDatasets(), health=FakeHealth(), draining=trio.Event(),
+        retrying=FakeRetrying(), control=FakeControl(), datasets=FakeDatasets(), health=FakeHealth(), draining=trio.Event(),
     )  # fmt: skip
 
     async def serve(task_status: trio.TaskStatus[Address]) -> None:
