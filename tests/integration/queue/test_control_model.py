@@ -17,7 +17,14 @@ import asyncpg
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from ingest.budget import SAMPLE_ROWS
 from ingest.chunk import BatchRange, ChunkCut
@@ -52,18 +59,24 @@ class Claim:
     worker: UUID
 
 
+BACK = st.integers(0, 3)  # how far to look back: the latest is the most interesting
+
+
+def has_claims(queue: Queue) -> bool:
+    """Whether anybody has anything in hand."""
+    return bool(queue.claims)
+
+
 class Queue(RuleBasedStateMachine):
     """The queue, its workers and its people."""
 
     runner: asyncio.Runner
     connection: asyncpg.Connection
 
-    jobs: Any = Bundle("jobs")
-    claims: Any = Bundle("claims")
-
     def __init__(self) -> None:
         super().__init__()
-        self.all: dict[UUID, ModelJob] = {}
+        self.jobs: dict[UUID, ModelJob] = {}
+        self.claims: list[Claim] = []
         self.ask("truncate ingest.jobs, ingest.rejects, ingest.workers, ingest.audit restart identity cascade")
 
     def ask(self, sql: str, *values: object) -> Any:
@@ -81,18 +94,29 @@ class Queue(RuleBasedStateMachine):
 
     # What the API does
 
-    @rule(target=jobs, chunks=st.integers(0, 3), in_order=st.booleans())
-    def receive(self, chunks: int, in_order: bool) -> ModelJob:
+    @initialize(chunks=st.integers(1, 2), in_order=st.booleans())
+    def begin(self, chunks: int, in_order: bool) -> None:
+        """There is something to do from the beginning, and somebody who does it."""
+        for _ in range(2):
+            self.receive(chunks, in_order)
+            self.complete_upload(0)
+            self.claim(uuid4())
+
+    def job(self, back: int) -> ModelJob:
+        """One of the newest jobs."""
+        return list(self.jobs.values())[-1 - back % len(self.jobs)]
+
+    @rule(chunks=st.integers(0, 3), in_order=st.booleans())
+    def receive(self, chunks: int, in_order: bool) -> None:
         """A file comes in."""
         job = ModelJob(uuid4(), chunks)
-        self.all[job.id] = job
+        self.jobs[job.id] = job
         self.ask(
             statement("create_job"), job.id, "public.t", "f.csv", 5, "default", spec().to_json(), None, "batches", None,
             None, None, in_order, 100,
         )  # fmt: skip
         for ordinal in range(1, chunks + 1):
             assert self.add_chunk(job, replace(CUT, ordinal=ordinal)) is not None
-        return job
 
     def add_chunk(self, job: ModelJob, chunk: ChunkCut) -> int | None:
         """Add a chunk as receiving does."""
@@ -102,47 +126,53 @@ class Queue(RuleBasedStateMachine):
         )  # fmt: skip
         return found
 
-    @rule(job=jobs)
-    def complete_upload(self, job: ModelJob) -> None:
+    @rule(back=BACK)
+    def complete_upload(self, back: int) -> None:
         """The file is whole; but only once, and only if it is still wanted."""
+        job = self.job(back)
         before = self.state(job)
         done = self.ask(statement("complete_upload"), job.id, 100, bytes(32), 25 * job.chunks)
         assert done == (before == "receiving")
         assert self.add_chunk(job, replace(CUT, ordinal=99)) is None
 
-    @rule(job=jobs)
-    def fail_upload(self, job: ModelJob) -> None:
+    @rule(back=BACK)
+    def fail_upload(self, back: int) -> None:
         """The upload breaks."""
+        job = self.job(back)
         before = self.state(job)
         assert self.ask(statement("fail_upload"), job.id, "E_X", "x") == (before == "receiving")
 
     # What workers do
 
-    @rule(target=claims, limit=st.just(1), worker=st.uuids())
-    def claim(self, limit: int, worker: UUID) -> Claim | None:
+    @rule(worker=st.uuids())
+    def claim(self, worker: UUID) -> None:
         """A worker takes the next chunk, if there is one."""
-        for row in self.rows(statement("claim_chunks"), worker, "default", limit):
-            job = self.all[row["job_id"]]
+        for row in self.rows(statement("claim_chunks"), worker, "default", 1):
+            job = self.jobs[row["job_id"]]
             assert self.state(job) == "processing"
             assert not job.closed
-            return Claim(job, row["id"], row["epoch"], worker)
+            self.claims.append(Claim(job, row["id"], row["epoch"], worker))
+            return
         waiting = self.ask(
             "select count(*) from ingest.chunks c join ingest.jobs j on j.id = c.job_id where c.state = 'pending'"
             " and j.state in ('pending', 'processing') and ingest.has_its_turn(c, j)"
         )
         assert not waiting
-        return None
+
+    def claimed(self, back: int) -> Claim:
+        """One of the latest claims."""
+        return self.claims[-1 - back % len(self.claims)]
 
     def holds(self, claim: Claim) -> bool:
         """Whether the claim still holds."""
         sql = "select count(*) from ingest.chunks where id = $1 and epoch = $2 and state = 'processing'"
         return bool(self.ask(sql, claim.chunk, claim.epoch))
 
-    @rule(claim=claims, place=st.integers(0, 2), rejected=st.integers(0, 5))
-    def commit(self, claim: Claim | None, place: int, rejected: int) -> None:
+    @precondition(has_claims)
+    @rule(back=BACK, place=st.integers(0, 2), rejected=st.integers(0, 5))
+    def commit(self, back: int, place: int, rejected: int) -> None:
         """A batch reaches its commit."""
-        if claim is None:
-            return
+        claim = self.claimed(back)
         batch = list(_ranges())[place]
         key = (claim.chunk, batch.start)
         holds, known = self.holds(claim), key in claim.job.committed
@@ -158,42 +188,54 @@ class Queue(RuleBasedStateMachine):
             assert not claim.job.closed
             claim.job.committed.add(key)
 
-    @rule(claim=claims)
-    def finish(self, claim: Claim | None) -> None:
+    @precondition(has_claims)
+    @rule(back=BACK)
+    def commit_all(self, back: int) -> None:
+        """All batches of a chunk reach their commit."""
+        for place in range(3):
+            self.commit(back, place, 0)
+
+    @precondition(has_claims)
+    @rule(back=BACK)
+    def finish(self, back: int) -> None:
         """A chunk's run is at its end."""
-        if claim is not None:
-            holds = self.holds(claim)
-            outcome = self.ask(statement("finish_chunk"), claim.chunk, claim.epoch)
-            whole = sum(chunk == claim.chunk for chunk, _ in claim.job.committed) == 3
-            assert outcome == ("stale" if not holds else "finished" if whole else "gap")
+        claim = self.claimed(back)
+        holds = self.holds(claim)
+        outcome = self.ask(statement("finish_chunk"), claim.chunk, claim.epoch)
+        whole = sum(chunk == claim.chunk for chunk, _ in claim.job.committed) == 3
+        assert outcome == ("stale" if not holds else "finished" if whole else "gap")
 
-    @rule(claim=claims)
-    def release(self, claim: Claim | None) -> None:
+    @precondition(has_claims)
+    @rule(back=BACK)
+    def release(self, back: int) -> None:
         """A worker drains."""
-        if claim is not None:
-            holds = self.holds(claim)
-            assert self.ask(statement("release_chunk"), claim.chunk, claim.epoch, AT_ONCE) == holds
+        claim = self.claimed(back)
+        holds = self.holds(claim)
+        assert self.ask(statement("release_chunk"), claim.chunk, claim.epoch, AT_ONCE) == holds
 
-    @rule(claim=claims, permanent=st.booleans())
-    def fail(self, claim: Claim | None, permanent: bool) -> None:
+    @precondition(has_claims)
+    @rule(back=BACK, permanent=st.booleans())
+    def fail(self, back: int, permanent: bool) -> None:
         """A try fails."""
-        if claim is not None:
-            holds = self.holds(claim)
-            values = (claim.chunk, claim.epoch, "E_X", "x", permanent, MAX_ATTEMPTS, AT_ONCE)
-            assert (self.ask(statement("fail_chunk"), *values) == "stale") != holds
+        claim = self.claimed(back)
+        holds = self.holds(claim)
+        values = (claim.chunk, claim.epoch, "E_X", "x", permanent, MAX_ATTEMPTS, AT_ONCE)
+        assert (self.ask(statement("fail_chunk"), *values) == "stale") != holds
 
-    @rule(claim=claims)
-    def rescue(self, claim: Claim | None) -> None:
+    @precondition(has_claims)
+    @rule(back=BACK)
+    def rescue(self, back: int) -> None:
         """A worker is found dead."""
-        dead = [] if claim is None else [claim.worker]
-        self.ask(statement("rescue_chunks"), timedelta(hours=1), MAX_CRASHES, dead)
+        claim = self.claimed(back)
+        self.ask(statement("rescue_chunks"), timedelta(hours=1), MAX_CRASHES, [claim.worker])
 
-    @rule(claim=claims)
-    def renew(self, claim: Claim | None) -> None:
+    @precondition(has_claims)
+    @rule(back=BACK)
+    def renew(self, back: int) -> None:
         """A heartbeat answers with what is still held."""
-        if claim is not None:
-            rows = self.rows(statement("renew_leases"), claim.worker, [claim.chunk], [claim.epoch], False)
-            assert bool(rows) == self.holds(claim)
+        claim = self.claimed(back)
+        rows = self.rows(statement("renew_leases"), claim.worker, [claim.chunk], [claim.epoch], False)
+        assert bool(rows) == self.holds(claim)
 
     # What people do
 
@@ -204,44 +246,51 @@ class Queue(RuleBasedStateMachine):
         assert outcome == ("done" if before in allowed else before)
         return bool(outcome == "done")
 
-    @rule(job=jobs)
-    def cancel(self, job: ModelJob) -> None:
+    @rule(back=BACK)
+    def cancel(self, back: int) -> None:
         """It is not wanted any more."""
+        job = self.job(back)
         if self.change("cancel", job, ("receiving", "pending", "processing", "paused")):
             job.closed = True
 
-    @rule(job=jobs)
-    def pause(self, job: ModelJob) -> None:
+    @rule(back=BACK)
+    def pause(self, back: int) -> None:
         """It has to wait."""
+        job = self.job(back)
         self.change("pause", job, ("pending", "processing"))
 
-    @rule(job=jobs)
-    def resume(self, job: ModelJob) -> None:
+    @rule(back=BACK)
+    def resume(self, back: int) -> None:
         """It need not wait any more."""
+        job = self.job(back)
         self.change("resume", job, ("paused",))
 
-    @rule(job=jobs, priority=st.integers(0, 9))
-    def prioritise(self, job: ModelJob, priority: int) -> None:
+    @rule(back=BACK, priority=st.integers(0, 9))
+    def prioritise(self, back: int, priority: int) -> None:
         """It is in a hurry."""
+        job = self.job(back)
         self.change("prioritise", job, ("receiving", "pending", "processing", "paused"), priority)
 
-    @rule(job=jobs)
-    def delete(self, job: ModelJob) -> None:
+    @rule(back=BACK)
+    def delete(self, back: int) -> None:
         """It may be forgotten."""
+        job = self.job(back)
         if self.change("delete", job, FINAL):
             job.deleted = job.closed = True
 
-    @rule(job=jobs)
-    def retry(self, job: ModelJob) -> None:
+    @rule(back=BACK)
+    def retry(self, back: int) -> None:
         """What failed may be tried again."""
+        job = self.job(back)
         before = self.state(job)
         failed = [row["id"] for row in self.rows(statement("failed_chunks"), job.id)]
         count = self.ask(statement("retry_job"), job.id, failed, None)
         assert count == (len(failed) if before == "failed" else 0)
 
-    @rule(job=jobs)
-    def enforce_budget(self, job: ModelJob) -> None:
+    @rule(back=BACK)
+    def enforce_budget(self, back: int) -> None:
         """A job without a budget is never stopped for it."""
+        job = self.job(back)
         assert not self.ask(statement("enforce_budget"), job.id, SAMPLE_ROWS)
 
     # What always holds
@@ -250,7 +299,7 @@ class Queue(RuleBasedStateMachine):
     def the_ledger_is_what_was_committed(self) -> None:
         """Nothing is doubled, nothing lost, nothing of a deleted job left."""
         found = {(row[0], row[1]) for row in self.rows("select chunk_id, byte_start from ingest.ledger")}
-        expected = set().union(*(job.committed for job in self.all.values() if not job.deleted))
+        expected = set().union(*(job.committed for job in self.jobs.values() if not job.deleted))
         assert found == expected
 
     @invariant()
@@ -281,11 +330,10 @@ class Queue(RuleBasedStateMachine):
     @invariant()
     def the_end_is_the_end(self) -> None:
         """A job that was cancelled stays so, until it is deleted, and that for ever."""
-        for job in self.all.values():
+        for job in self.jobs.values():
             if job.closed:
                 assert self.state(job) == (None if job.deleted else "cancelled")
 
-    @precondition(lambda self: bool(self.all))
     @invariant()
     def an_open_job_can_go_on(self) -> None:
         """It has an open chunk."""
@@ -312,7 +360,7 @@ def test_the_queue_under_workers_and_people(shared_dsn: str) -> None:
             run_state_machine_as_test(
                 Queue,
                 settings=settings(
-                    max_examples=60, stateful_step_count=40, deadline=None,
+                    max_examples=100, stateful_step_count=40, deadline=None,
                     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
                 ),
             )  # fmt: skip
