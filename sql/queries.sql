@@ -231,8 +231,9 @@ SELECT ingest.delete_job($1, $2);
 SELECT at, actor, action, detail FROM ingest.audit WHERE job_id = $1 ORDER BY id DESC LIMIT $2;
 
 -- name: fate_of_chunk
--- Why the chunk $1 is no longer that of the claim with epoch $2.
-SELECT coalesce((SELECT CASE WHEN c.epoch > $2 THEN 'taken over' ELSE j.state END
+-- Why the chunk $1 is no longer that of the claim with epoch $2. One that was paused may have been resumed since.
+SELECT coalesce((SELECT CASE WHEN c.error_code = 'E_WORKER_LOST' OR c.epoch > $2 AND c.state = 'completed' THEN 'taken over'
+                             WHEN c.epoch > $2 OR c.state = 'pending' THEN 'paused' ELSE j.state END
                    FROM ingest.chunks c JOIN ingest.jobs j ON j.id = c.job_id WHERE c.id = $1), 'deleted');
 
 -- name: queue_depth
