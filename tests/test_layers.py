@@ -15,14 +15,14 @@ PACKAGE = Path(__file__).parent.parent / "ingest"
 
 # From the top down. A package stands for all of its modules.
 LAYERS = {
-    6: {"__main__", "cli", "datasetcommands", "environment"},
+    6: {"__main__", "cli", "datasetcommands", "remotecommands", "remote", "remoteshow", "environment"},
     5: {"service", "localload"},
     4: {"web"},
     3: {"poller", "chunkrun", "reader", "writer", "heartbeat", "janitor", "worker", "work", "leases", "order",
         "wholefile"},
     2: {"receiving", "upload", "cutter", "jobs", "queue", "loading", "datasets", "targets", "storage", "objects", "events", "rejects",
         "rejectcsv", "retrying", "control"},
-    1: {"database", "statements", "datasetfiles", "logs", "memory"},
+    1: {"database", "statements", "datasetfiles", "logs", "memory", "client"},
     0: {
         "definitions",
         "job", "spec", "budget", "formats", "formula", "chunk", "batch", "reject", "accounts", "dialect", "header", "splitter", "bits", "settings", "errors",
@@ -107,6 +107,12 @@ def test_imports_point_down(module: Module) -> None:
 def test_web_and_actors_do_not_know_each_other(module: Module) -> None:
     if module.part == "web":
         assert not module.own_imports() & LAYERS[3]
+
+
+@every_module
+def test_the_client_knows_nothing_of_the_service_but_its_errors(module: Module) -> None:
+    if module.part == "client":
+        assert module.own_imports() <= {"client", "errors"}
 
 
 @every_module
