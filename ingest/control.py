@@ -54,8 +54,9 @@ class Control:
     async def cancel(self, job_id: UUID, actor: str | None = None) -> JobView:
         """End a job that has not ended, an upload too; what was committed stays in the table. Return the job."""
         await self._change("cancel", job_id, actor)
-        await self._remove_objects(job_id)
-        return await self._view(job_id)
+        view = await self._view(job_id)
+        await self._remove_objects(view)
+        return view
 
     async def pause(self, job_id: UUID, actor: str | None = None) -> JobView:
         """Let a job rest until it is resumed and return it; batches that are open are rolled back."""
@@ -74,8 +75,9 @@ class Control:
 
     async def delete(self, job_id: UUID, actor: str | None = None) -> None:
         """Forget a job that has ended, with its rejects and objects; rows in the table stay."""
+        view = await self._view(job_id)
         await self._change("delete", job_id, actor)
-        await self._remove_objects(job_id)
+        await self._remove_objects(view)
 
     async def audit(self, job_id: UUID) -> list[dict[str, Any]]:
         """Return what was done to a job, the latest first, at most AUDIT_LINES."""
@@ -100,11 +102,13 @@ class Control:
             await trio.sleep(DELAY_S * random.uniform(0.5, 1.5))
         raise AssertionError("the last try has returned or raised")
 
-    async def _remove_objects(self, job_id: UUID) -> None:
+    async def _remove_objects(self, view: JobView) -> None:
+        if view.total_rows is None:
+            return  # of an upload that has not ended well: it removes them itself, as soon as it hears of it
         try:
-            await self._storage.remove_all(chunk_prefix(job_id))
+            await self._storage.remove_all(chunk_prefix(view.id))
         except StorageError as error:
-            log.warning("objects_not_removed", job_id=str(job_id), code=error.code)  # the janitor will
+            log.warning("objects_not_removed", job_id=str(view.id), code=error.code)  # the janitor will
 
     async def _view(self, job_id: UUID) -> JobView:
         view = await self._jobs.get(job_id)
