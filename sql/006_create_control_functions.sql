@@ -93,7 +93,7 @@ BEGIN
        SET attempt = attempt - CASE state WHEN 'processing' THEN 1 ELSE 0 END, state = 'pending', crash_count = 0,
            run_at = 'infinity'
      WHERE job_id = p_job AND state IN ('pending', 'processing');
-    UPDATE ingest.jobs SET state = 'paused', bytes_tried = 0, updated_at = clock_timestamp() WHERE id = p_job;
+    UPDATE ingest.jobs SET state = 'paused', updated_at = clock_timestamp() WHERE id = p_job;
     PERFORM ingest.note_audit(p_job, p_actor, 'pause', jsonb_build_object('was', v_job.state));
     PERFORM ingest.announce(p_job);
     RETURN 'done';

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import IO, Any
 from uuid import UUID
 
-from ingest.client.connection import BASE, Connection
+from ingest.client.connection import BASE, Connection, end_reading
 from ingest.client.uploading import put_file, speaks_tus, tus_file
 from ingest.client.values import Job, Page, Reject
 from ingest.client.watching import Watch
@@ -88,8 +88,12 @@ class Client:
     async def rejects_csv(self, job_id: UUID, write: Callable[[bytes], object]) -> None:
         """Hand the rejected records, as a file to correct and to send again, to `write`, piece by piece."""
         async with self._connection.stream("GET", f"{_path(job_id)}/rejects.csv") as response:
-            async for piece in response.aiter_bytes():
-                write(piece)
+            pieces = response.aiter_bytes()
+            try:
+                async for piece in pieces:
+                    write(piece)
+            finally:
+                await end_reading(pieces)
 
     async def cancel(self, job_id: UUID) -> Job:
         """End a job; the error of the job that is returned says what stayed in the table."""

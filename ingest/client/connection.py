@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
+import anyio
 import httpx
 
 from ingest.client.errors import ClientError, Unreachable, problem_error
@@ -39,17 +40,25 @@ class Connection:
 
     async def ask(self, method: str, path: str, **options: Any) -> httpx.Response:
         """Send a request and return its answer when it is a success. Raises ClientError."""
-        try:
-            response = await self._http.request(method, path, **options)
-        except httpx.TransportError as error:
-            raise self._unreachable(error) from error
-        if not response.is_success:
-            raise problem_error(response.status_code, response.headers, response.content)
-        return response
+        return await self._send(self._http.build_request(method, path, **options))
+
+    async def send(
+        self, method: str, path: str, body: httpx.AsyncByteStream, *, length: int | None, **options: Any
+    ) -> httpx.Response:
+        """The same with a body that is read while it is sent; `length` in bytes, None when nobody knows it."""
+        request = self._http.build_request(method, path, **options)
+        # Set by hand: httpx would wrap the body into a generator, and leave that open when the connection breaks.
+        request.stream = body
+        del request.headers["Content-Length"]
+        if length is None:
+            request.headers["Transfer-Encoding"] = "chunked"
+        else:
+            request.headers["Content-Length"] = str(length)
+        return await self._send(request)
 
     async def json(self, method: str, path: str, **options: Any) -> dict[str, Any]:
         """The same for an answer that is a JSON object."""
-        return self._read(await self.ask(method, path, **options))
+        return self.object_from(await self.ask(method, path, **options))
 
     async def job(self, method: str, path: str, **options: Any) -> Job:
         """The same for an answer that is a job."""
@@ -80,6 +89,16 @@ class Connection:
             raise self._unreachable(error) from error
         return response
 
+    def object_from(self, response: httpx.Response) -> dict[str, Any]:
+        """Read a JSON object. Raises ClientError when it is none."""
+        try:
+            found = response.json()
+        except ValueError as error:
+            raise self._strange() from error
+        if not isinstance(found, dict):
+            raise self._strange()
+        return found
+
     def job_from(self, raw: Mapping[str, Any]) -> Job:
         """Read a job. Raises ClientError when it is none."""
         try:
@@ -97,14 +116,14 @@ class Connection:
                 break
         raise problem_error(response.status_code, response.headers, body)
 
-    def _read(self, response: httpx.Response) -> dict[str, Any]:
+    async def _send(self, request: httpx.Request) -> httpx.Response:
         try:
-            found = response.json()
-        except ValueError as error:
-            raise self._strange() from error
-        if not isinstance(found, dict):
-            raise self._strange()
-        return found
+            response = await self._http.send(request)
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from error
+        if not response.is_success:
+            raise problem_error(response.status_code, response.headers, response.content)
+        return response
 
     def _strange(self) -> ClientError:
         return ClientError(f"what answers at {self.server} is not ingest, or another version of it", code="E_ANSWER")
@@ -113,6 +132,18 @@ class Connection:
         # httpx's own words: they name no key, and no more of the address than was given.
         reason = str(error) or type(error).__name__
         return Unreachable(f"the server at {self.server} cannot be reached: {reason}")
+
+
+async def end_reading(pieces: AsyncIterator[Any]) -> None:
+    """End the reading of an answer in the middle.
+
+    httpx nests generators, and closing the outermost leaves the inner ones to the garbage collector, of which Trio
+    warns. A read that is cancelled ends them all.
+    """
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        async for _ in pieces:
+            pass
 
 
 def _header_value(key: str) -> str:

@@ -34,7 +34,7 @@ FILES = f"{BASE}/files"
 TUS = {"Tus-Resumable": "1.0.0"}
 
 
-class _Rest:
+class _Rest(httpx.AsyncByteStream):
     """The bytes of a file from where it stands to its end; no generator, so that nothing is left to close."""
 
     def __init__(self, file: IO[bytes], sent: int, on_progress: Progress) -> None:
@@ -58,12 +58,13 @@ async def put_file(
     connection: Connection, file: IO[bytes], filename: str, values: Mapping[str, str], on_progress: Progress
 ) -> Job:
     """Send a file as the body of one PUT. A break leaves nothing behind."""
-    headers = {"Content-Type": "text/csv"}
-    if file.seekable():
-        headers["Content-Length"] = str(await _size(file))
+    length = await _size(file) if file.seekable() else None
     path = f"{BASE}/upload/{quote(filename, safe='')}"
     rest = _Rest(file, 0, on_progress)
-    return await connection.job("PUT", path, params=dict(values), content=rest, headers=headers, timeout=UPLOAD_TIMEOUT)
+    options = {"params": dict(values), "headers": {"Content-Type": "text/csv"}, "timeout": UPLOAD_TIMEOUT}
+    return connection.job_from(
+        connection.object_from(await connection.send("PUT", path, rest, length=length, **options))
+    )
 
 
 async def speaks_tus(connection: Connection) -> bool:
@@ -87,25 +88,26 @@ async def tus_file(
     path = urlsplit(created.headers.get("location", "")).path
     if not path:
         raise ClientError("the server made an upload, but did not say where", code="E_ANSWER")
-    upload = _TusUpload(connection, file, path, on_progress)
-    await upload.send(size, created)
+    upload = _TusUpload(connection, file, size, path, on_progress)
+    await upload.send(created)
     return await connection.job("GET", f"{BASE}/jobs/{await upload.job_id()}")
 
 
 class _TusUpload:
     """An upload that the server has made."""
 
-    def __init__(self, connection: Connection, file: IO[bytes], path: str, on_progress: Progress) -> None:
+    def __init__(self, connection: Connection, file: IO[bytes], size: int, path: str, on_progress: Progress) -> None:
         self._connection = connection
         self._file = file
+        self._size = size
         self._path = path
         self._on_progress = on_progress
         self._answer: httpx.Response
 
-    async def send(self, size: int, created: httpx.Response) -> None:
+    async def send(self, created: httpx.Response) -> None:
         """Send what the server does not have, until it has everything."""
         self._answer, offset, tries, delay_s = created, 0, TRIES, FIRST_DELAY_S
-        while offset < size:
+        while offset < self._size:
             try:
                 await self._patch(offset)
                 reached = _offset(self._answer)
@@ -135,8 +137,8 @@ class _TusUpload:
         await anyio.to_thread.run_sync(self._file.seek, offset)
         headers = {**TUS, "Upload-Offset": str(offset), "Content-Type": "application/offset+octet-stream"}
         rest = _Rest(self._file, offset, self._on_progress)
-        self._answer = await self._connection.ask(
-            "PATCH", self._path, content=rest, headers=headers, timeout=UPLOAD_TIMEOUT
+        self._answer = await self._connection.send(
+            "PATCH", self._path, rest, length=self._size - offset, headers=headers, timeout=UPLOAD_TIMEOUT
         )
 
     async def _reached(self, offset: int) -> int:

@@ -10,7 +10,7 @@ from types import TracebackType
 import anyio
 import httpx
 
-from ingest.client.connection import Connection
+from ingest.client.connection import Connection, end_reading
 from ingest.client.errors import Conflict, NotFound, Refused, ServerFault, TooMany, Unreachable
 from ingest.client.values import Job
 
@@ -136,6 +136,6 @@ class Watch:
         self._lines = self._response = None
         with anyio.move_on_after(CLOSE_S, shield=True):
             if lines is not None:
-                await lines.aclose()  # type: ignore[attr-defined]
+                await end_reading(lines)
             if response is not None:
                 await response.aclose()
