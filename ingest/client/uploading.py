@@ -14,7 +14,7 @@ import anyio
 import httpx
 
 from ingest.client.connection import BASE, CONNECT_S, Connection
-from ingest.client.errors import ClientError, Conflict, NotFound, Refused, ServerFault, Unreachable
+from ingest.client.errors import ClientError, NotFound, Refused, ServerFault, Unreachable
 from ingest.client.values import Job
 
 Progress = Callable[[int], object]
@@ -29,6 +29,9 @@ UPLOAD_TIMEOUT = httpx.Timeout(SILENCE_S, connect=CONNECT_S)
 TRIES = 8
 FIRST_DELAY_S = 0.5
 LONGEST_DELAY_S = 10.0
+
+# The server has another idea of the offset, or of who sends: an earlier request of ours, whose end we have not seen.
+MISUNDERSTANDINGS = frozenset({"E_UPLOAD_OFFSET", "E_UPLOAD_TAKEN", "E_UPLOAD_BUSY"})
 
 FILES = f"{BASE}/files"
 TUS = {"Tus-Resumable": "1.0.0"}
@@ -111,8 +114,8 @@ class _TusUpload:
             try:
                 await self._patch(offset)
                 reached = _offset(self._answer)
-            except (Unreachable, ServerFault, Conflict) as error:
-                if not tries or (isinstance(error, Conflict) and error.code == "E_UPLOAD_GONE"):
+            except ClientError as error:
+                if not tries or not _may_pass(error):
                     raise
                 await anyio.sleep(delay_s * random.uniform(0.5, 1.5))
                 tries, delay_s = tries - 1, min(delay_s * 2, LONGEST_DELAY_S)
@@ -151,6 +154,11 @@ class _TusUpload:
 
     async def _head(self) -> httpx.Response:
         return await self._connection.ask("HEAD", self._path, headers=TUS)
+
+
+def _may_pass(error: ClientError) -> bool:
+    """Whether it is worth asking the server how far it is."""
+    return isinstance(error, Unreachable | ServerFault) or error.code in MISUNDERSTANDINGS
 
 
 def _offset(answer: httpx.Response) -> int:

@@ -271,6 +271,24 @@ def test_a_resumable_upload_has_an_end(server: Scripted, talk: Talk) -> None:
     assert isinstance(error, Unreachable)
 
 
+@pytest.mark.parametrize(("code", "status"), [("E_UPLOAD_GONE", 409), ("E_UPLOAD_ENDED", 410), ("E_TOO_LARGE", 413)])
+def test_a_resumable_upload_that_is_refused(server: Scripted, talk: Talk, code: str, status: int) -> None:
+    """At once, whatever is left of the tries; a misunderstanding about the offset is no refusal."""
+    tus = Tus(0)
+    answers = [(409, "E_UPLOAD_OFFSET"), (423, "E_UPLOAD_BUSY"), (status, code)]
+
+    def answer(handler: Handler, asked: Asked) -> None:
+        if asked.method != "PATCH":
+            tus(handler, asked)
+            return
+        handler.take(asked)
+        handler.problem(*answers.pop(0))
+
+    server.answer = answer
+    error = fails(talk, lambda client: client.upload(io.BytesIO(DATA), dataset="d", filename="f", resumable=True))
+    assert (error.code, answers) == (code, [])
+
+
 def test_a_server_without_tus_gets_a_put(server: Scripted, talk: Talk) -> None:
     """When either will do."""
 
