@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pty
@@ -10,8 +11,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import anyio
 import pytest
 
+from ingest.client import Client as RemoteClient
 from tests.acceptance.client import PATIENCE_S, Client, Ended, at_once, until
 from tests.acceptance.conftest import SMALL, Connect, Run
 from tests.acceptance.tables import count
@@ -215,3 +218,51 @@ def test_commands_at_once(ask: Ask, connect: Connect, process: Process, good: Pa
     client = connect(process)
     ids = [client.send(b"id,name\n%d,a\n" % n, "public.t") for n in range(4)]
     assert [ended.code for ended in at_once([lambda job_id=job_id: ask("watch", job_id) for job_id in ids])] == [0] * 4  # type: ignore[misc]
+
+
+class Disturbed(io.BytesIO):
+    """A file; when a place in it has been read for the first time, something happens."""
+
+    def __init__(self, data: bytes, place: int, disturb: Callable[[], object]) -> None:
+        super().__init__(data)
+        self._place = place
+        self._disturb: Callable[[], object] | None = disturb
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Read; disturb once."""
+        if self._disturb is not None and self.tell() >= self._place:
+            disturb, self._disturb = self._disturb, None
+            disturb()
+        return super().read(size)
+
+
+@pytest.mark.parametrize("loop", ["trio", "asyncio"])
+def test_an_upload_and_a_watch_outlast_a_crash_of_the_service(
+    service: Starter, connect: Connect, psql: Psql, loop: str
+) -> None:
+    """Killed in the middle of a file, and again in the middle of the load; each row is there once."""
+    psql("create table t (id int, name text)")
+    first = service(**SMALL)
+    if connect(first).get("/api/v1/csv/files").status_code == 404:
+        pytest.skip("the service has no resumable uploads")
+    data = b"id,name\n" + b"".join(b"%d,name %d\n" % (n, n) for n in range(1_000_000))
+    port = first.url.rpartition(":")[2]
+    running = [first]
+
+    def crash() -> None:
+        running[-1].kill()
+        running.append(service("serve", "--port", port, ready=False, **SMALL))
+
+    async def main() -> str:
+        async with RemoteClient(first.url) as client:
+            file = Disturbed(data, len(data) // 2, crash)
+            job = await client.upload(file, dataset="public.t", filename="f.csv", resumable=True)
+            async with client.watch(job.id) as changes:
+                async for found in changes:
+                    if found.processed_rows and len(running) == 2:
+                        crash()
+        return found.status
+
+    assert anyio.run(main, backend=loop) == "completed"
+    assert len(running) == 3
+    assert psql("select count(*), count(distinct id) from t") == "1000000|1000000"
