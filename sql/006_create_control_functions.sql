@@ -36,18 +36,10 @@ DECLARE
     v_job ingest.jobs;
     v_total record;
 BEGIN
-    UPDATE ingest.jobs
-       SET state = 'cancelled', error_code = 'E_CANCELLED',
-           error_message = 'cancelled while the file was being received; nothing of it is in the table',
-           finished_at = clock_timestamp(), updated_at = clock_timestamp()
-     WHERE id = p_job AND state = 'receiving';
-    IF FOUND THEN
-        DELETE FROM ingest.chunks WHERE job_id = p_job AND state = 'receiving';
-        PERFORM ingest.note_audit(p_job, p_actor, 'cancel', jsonb_build_object('was', 'receiving'));
-        PERFORM ingest.announce(p_job);
-        RETURN 'done';
+    v_job := ingest.lock_open_job(p_job, ARRAY['receiving']);
+    IF v_job.id IS NULL THEN
+        v_job := ingest.lock_open_job(p_job, ARRAY['pending', 'processing', 'paused']);
     END IF;
-    v_job := ingest.lock_open_job(p_job, ARRAY['pending', 'processing', 'paused']);
     IF v_job.id IS NULL THEN
         RETURN (SELECT state FROM ingest.jobs WHERE id = p_job);
     END IF;
@@ -56,6 +48,7 @@ BEGIN
         v_total.rejected := (SELECT count(DISTINCT line) FROM ingest.rejects WHERE job_id = p_job);
     END IF;
     PERFORM ingest.cancel_chunks(p_job);
+    DELETE FROM ingest.chunks WHERE job_id = p_job AND state = 'receiving';
     UPDATE ingest.jobs
        SET state = 'cancelled', error_code = 'E_CANCELLED',
            error_message = ingest.cancel_message(v_job, v_total.inserted + v_total.updated + v_total.unchanged),
@@ -72,7 +65,9 @@ END $$;
 
 -- What to tell a person about it.
 CREATE OR REPLACE FUNCTION ingest.cancel_message(p_job ingest.jobs, p_rows bigint) RETURNS text LANGUAGE sql STABLE AS $$
-    SELECT CASE WHEN p_job.mode <> 'batches' THEN 'cancelled; the table is as it was'
+    SELECT CASE WHEN p_job.state = 'receiving' AND p_rows = 0
+                THEN 'cancelled while the file was being received; nothing of it is in the table'
+                WHEN p_job.mode <> 'batches' THEN 'cancelled; the table is as it was'
                 WHEN p_rows = 0 THEN 'cancelled; nothing of the file is in the table'
                 ELSE format('cancelled; %s rows of the file are in the table and stay there', p_rows) END
 $$;
@@ -123,8 +118,8 @@ LANGUAGE plpgsql AS $$
 DECLARE
     v_job ingest.jobs;
 BEGIN
-    SELECT * INTO v_job FROM ingest.jobs WHERE id = p_job AND state = 'receiving' FOR NO KEY UPDATE;
-    IF NOT FOUND THEN
+    v_job := ingest.lock_open_job(p_job, ARRAY['receiving']);
+    IF v_job.id IS NULL THEN
         v_job := ingest.lock_open_job(p_job, ARRAY['pending', 'processing', 'paused']);
     END IF;
     IF v_job.id IS NULL THEN
