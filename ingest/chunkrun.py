@@ -138,6 +138,8 @@ async def _settle_failed(chunk: Chunk, work: Work, error: IngestError) -> None:
         return
     retry = isinstance(error, ConflictError | StorageError) and not isinstance(error, SourceChanged)
     state = await work.queue.fail(chunk, error, permanent=not retry, delay_s=backoff_s(chunk.attempt))
+    if state == "stale":  # what looked like an error is what the new owner did: its object is gone, for one
+        raise LeaseLost("another worker has the chunk now", chunk=chunk.cut.ordinal, epoch=chunk.epoch) from error
     log.error("chunk_failed", code=error.code, sqlstate=getattr(error, "sqlstate", None), state=state)
 
 

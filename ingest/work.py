@@ -33,7 +33,7 @@ class Work:
     accounts: Accounts = field(default_factory=Accounts)
     leases: Leases = field(default_factory=Leases)
     wake: Wake = field(default_factory=Wake)
-    bad_job: UUID | None = None  # the job of the last batch that was mostly bad: more of the same is expected of it
+    expected: tuple[UUID, str] | None = None  # a job whose last batch was not clean, and the SQLSTATE: more is expected
 
 
 def create_work(

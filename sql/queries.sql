@@ -284,7 +284,7 @@ SELECT t AS name FROM unnest($1::text[]) AS u (t) WHERE to_regtype(t) IS NULL;
 SELECT ingest.may_drop_rows($1::text::regclass);
 
 -- name: merge_isolated
-SELECT * FROM ingest.merge_isolated($1, $2, $3);
+SELECT * FROM ingest.merge_isolated($1, $2, $3, $4);
 
 -- name: target_rules
 -- What the tables $1.$2 (parallel arrays, numbered from 1) demand of their rows; see loading.tablerules. References to the
@@ -329,15 +329,9 @@ SELECT number, 'unforeseeable', 'rows may be dropped or changed, or may not be r
     OR NOT has_table_privilege(relid, 'SELECT')
  ORDER BY target, place, kind, name;
 
--- name: refused_texts
--- Which of the texts $3, meant for column number $2 of record $1, the columns' types $4 refuse, and why (PostgreSQL 16).
-SELECT u.ordinal, u.place, e.sql_error_code AS sql_state, e.message
-  FROM unnest($1::integer[], $2::integer[], $3::text[]) AS u(ordinal, place, value)
- CROSS JOIN LATERAL pg_input_error_info(u.value, ($4::text[])[u.place]) AS e
- WHERE NOT pg_input_is_valid(u.value, ($4::text[])[u.place]);
-
 -- name: refused_texts_one_by_one
--- The same for any type, and for NULL, which a domain may refuse.
+-- Which of the texts $3, meant for column number $2 of record $1, the columns' types $4 refuse, and why; of any type, and
+-- NULL too, which a domain may refuse.
 SELECT u.ordinal, u.place, e.sql_state, e.message
   FROM unnest($1::integer[], $2::integer[], $3::text[]) AS u(ordinal, place, value)
  CROSS JOIN LATERAL ingest.input_error(u.value, ($4::text[])[u.place]) AS e;

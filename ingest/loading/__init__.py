@@ -2,7 +2,11 @@
 
     direct     no plan: the batch's bytes go unparsed into COPY; PostgreSQL is the validator
     skipped    the records that such a COPY skipped, and why
-    staged     a plan, or a batch that is not clean: staged, judged and merged by one statement, halved where it fails
+    staged     a plan: staged, judged and merged by one statement, halved where it fails
+    isolated   a batch that is not clean, by the cheapest of these that can do it:
+    sifted     direct for the records whose keys are free, staged for the others
+    keys       a batch's bytes -> the key columns of its records
+    merging    the merge of staged records, and what became of each
     staging    the temporary tables for that
     texts      a field of a plan -> SQL from a cell's text to a value, and the conditions that reject it
     tablerules what the target tables demand, from the catalogue
@@ -12,6 +16,8 @@
     findings   what that statement found -> rejects
     screening  malformed records (field count, encoding) and moving dates, found before PostgreSQL sees them
     patterns   the search for what COPY must not see
+    locating   where the records of a batch are
+    asking     which texts their types refuse
     fields     one record -> its fields, by COPY's rules
     reasons    SQLSTATE -> the reject's stable code and its sentence
 
@@ -27,12 +33,13 @@ from functools import partial
 from ingest.batch import Batch, BatchResult
 from ingest.database import Database, Held, Session
 from ingest.errors import RowError
-from ingest.loading.direct import copy_direct
-from ingest.loading.staged import copy_staged, isolate
+from ingest.loading.direct import MANY, copy_direct
+from ingest.loading.isolated import MANY_BAD, TAKEN_KEY, isolate
+from ingest.loading.staged import copy_staged
 from ingest.loading.staging import begin, begin_whole, empty_staging, write_rejects
 from ingest.queue import commit_batch
 
-__all__ = ["begin_whole", "load_isolated", "load_whole", "load_within", "write_rejects"]
+__all__ = ["begin_whole", "expected_after", "load_isolated", "load_whole", "load_within", "write_rejects"]
 
 # Brings a batch in; the text opens its transaction, or its part of one.
 Way = Callable[[Session, Batch, str], Awaitable[BatchResult]]
@@ -47,12 +54,19 @@ async def load_whole(database: Database, batch: Batch) -> BatchResult:
     return await _load(database, batch, _whole(batch))
 
 
-async def load_isolated(database: Database, batch: Batch, *, expecting: bool = False) -> BatchResult:
+async def load_isolated(database: Database, batch: Batch, *, after: str | None = None) -> BatchResult:
     """Load every good record of a batch, the others go to the rejects. Raises as `load_whole`, but no RowError.
 
-    `expecting`: many are bad, as the batch before has shown.
+    `after`: the SQLSTATE with which `load_whole` failed, or what `expected_after` the batch before.
     """
-    return await _load(database, batch, partial(isolate, expecting=expecting))
+    return await _load(database, batch, partial(isolate, after=after))
+
+
+def expected_after(batch: Batch, result: BatchResult) -> str | None:
+    """Return the SQLSTATE that is likely to keep the next batch from being loaded whole, None for none."""
+    if result.rejected > MANY * batch.range.records:
+        return MANY_BAD
+    return TAKEN_KEY if any(reject.sqlstate == TAKEN_KEY for reject in result.rejects) else None
 
 
 async def load_within(held: Held, batch: Batch) -> BatchResult:
@@ -62,8 +76,10 @@ async def load_within(held: Held, batch: Batch) -> BatchResult:
     """
     try:
         return await _within(held, batch, _whole(batch), "SAVEPOINT batch", "SET CONSTRAINTS ALL IMMEDIATE")
-    except RowError:
-        return await _within(held, batch, isolate, "ROLLBACK TO SAVEPOINT batch", "SAVEPOINT records")
+    except RowError as error:
+        # Not sifted: its staging tables would have to be emptied for each batch, too.
+        isolated = partial(isolate, after=MANY_BAD if error.sqlstate == MANY_BAD else None)
+        return await _within(held, batch, isolated, "ROLLBACK TO SAVEPOINT batch", "SAVEPOINT records")
 
 
 def _whole(batch: Batch) -> Way:
