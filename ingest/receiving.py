@@ -16,7 +16,8 @@ from uuid import UUID
 
 import trio
 
-from ingest.cutter import LocalFileSink, ObjectSink, Sink
+from ingest.admission import JobRows, Target, UploadOptions, too_large
+from ingest.cutter import InPlaceSink, ObjectSink, Sink
 from ingest.datasets import Dataset
 from ingest.errors import IngestError, RequestError
 from ingest.job import JobView
@@ -24,7 +25,7 @@ from ingest.objects import Source
 from ingest.settings import Settings
 from ingest.spec import LoadSpec
 from ingest.storage import Storage
-from ingest.upload import BLOCK_BYTES, JobRows, Target, Upload, UploadOptions, too_large
+from ingest.upload import BLOCK_BYTES, Upload
 
 __all__ = ["Receiving", "ReceivingStatistics", "Upload", "UploadOptions"]
 
@@ -89,7 +90,7 @@ class Receiving:
         changes meanwhile, else what `Upload.feed` and `Upload.finish` raise.
         """
         source = await trio.to_thread.run_sync(Source.of_file, path, limiter=self._limiter)
-        sink = LocalFileSink(source)
+        sink = InPlaceSink(source.key())
         async with (
             self._storage.open(source.key()) as reader,
             self._receive(options, queue, lambda job_id: sink, None) as upload,
