@@ -83,11 +83,13 @@ class Receiving:
         *,
         queue: str,
         on_progress: Callable[[int], None] = lambda bytes_scanned: None,
+        on_job: Callable[[UUID], None] = lambda job_id: None,
     ) -> JobView:
         """Make a job of a local file without copying it: its chunks refer to the file, which must not change.
 
-        `on_progress` is told the bytes scanned so far. Cancellation fails the job. Raises SourceChanged when the file
-        changes meanwhile, else what `Upload.feed` and `Upload.finish` raise.
+        `on_progress` is told the bytes scanned so far, `on_job` the job as soon as it exists; both again at each block,
+        and what they raise fails the job, as cancellation does. Raises SourceChanged when the file changes meanwhile,
+        else what `Upload.feed` and `Upload.finish` raise.
         """
         source = await trio.to_thread.run_sync(Source.of_file, path, limiter=self._limiter)
         sink = InPlaceSink(source.key())
@@ -98,6 +100,8 @@ class Receiving:
             size = source.size_bytes or 0
             for offset in range(0, size, BLOCK_BYTES):
                 await upload.feed(await reader.read(offset, min(BLOCK_BYTES, size - offset)))
+                if upload.job_id is not None:
+                    on_job(upload.job_id)
                 on_progress(upload.bytes_received)
             return await upload.finish()
 
