@@ -79,8 +79,11 @@ class Follower:
 
         Raises FileError, RequestError, StorageError, DatabaseError. Cancellation waits for the thread.
         """
+        had_job = self.has_job
         while self._at < end:
             await self._step(spool, min(BLOCK_BYTES, end - self._at))
+        if self.has_job and not had_job:
+            await self._admission.jobs.touch(self._job_id, end)
 
     async def finish(self, spool: Spool, length: int) -> Ending:
         """Cut the file to its end. Raises what `follow` raises."""

@@ -66,14 +66,22 @@ class Sources:
         Raises RequestError: E_SOURCE for a URL that cannot be one, E_SOURCE_FORBIDDEN outside of the allowed folders.
         """
         path = path_of(url)
-        resolved, roots = await trio.to_thread.run_sync(self._resolve, path)
+        resolved, roots, reason = await trio.to_thread.run_sync(self._resolve, path)
         if not any(resolved.is_relative_to(root) for root in roots):
             text = "the file is in no folder that may be loaded from (INGEST_SOURCE_ROOTS)"
             raise RequestError(text, code="E_SOURCE_FORBIDDEN")
+        if reason:
+            raise RequestError(reason, code="E_SOURCE")
         return resolved
 
-    def _resolve(self, path: Path) -> tuple[Path, list[Path]]:
-        return Path(os.path.realpath(path)), [Path(os.path.realpath(root)) for root in self._roots]
+    def _resolve(self, path: Path) -> tuple[Path, list[Path], str]:
+        """Return the file and the roots as they really are, and why the file cannot be read, if it is there."""
+        resolved, reason = Path(os.path.realpath(path)), ""
+        if resolved.exists() and not resolved.is_file():
+            reason = "the source is not a file"
+        elif resolved.exists() and not os.access(resolved, os.R_OK):
+            reason = "the service may not read the file"
+        return resolved, [Path(os.path.realpath(root)) for root in self._roots], reason
 
     async def _load(
         self, path: Path, options: UploadOptions, *, task_status: trio.TaskStatus[UUID] = trio.TASK_STATUS_IGNORED
