@@ -17,7 +17,11 @@ from ingest.objects import create_file, disk_errors, flush_folder
 def make_spool(path: Path) -> None:
     """Make an empty spool that outlasts a power cut. Raises StorageError when there is one, or no room."""
     with disk_errors(path.name):
-        os.close(create_file(path))
+        fd = create_file(path)
+        try:
+            os.fchmod(fd, 0o640)  # a worker of another account may read it as soon as the upload is complete
+        finally:
+            os.close(fd)
         flush_folder(path.parent)
 
 
