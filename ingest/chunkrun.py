@@ -32,7 +32,7 @@ from ingest.errors import (
 )
 from ingest.job import JobMode
 from ingest.order import Order
-from ingest.storage import chunk_prefix
+from ingest.storage import chunk_prefix, is_spool
 from ingest.work import Work
 
 log = structlog.get_logger(__name__)
@@ -119,7 +119,8 @@ async def _finish(chunk: Chunk, work: Work) -> None:
         log.warning("chunk_has_gap", state=state)
         return
     log.info("chunk_finished")
-    await _remove(work.storage.remove(chunk.cut.object_key))
+    if not is_spool(chunk.cut.object_key) or await work.queue.has_ended(chunk.job_id):
+        await _remove(work.storage.remove(chunk.cut.object_key))
 
 
 async def _remove(removal: Awaitable[None]) -> None:

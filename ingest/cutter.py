@@ -1,7 +1,7 @@
 """Turns the bytes after a file's header into chunks: splitter, batch boundaries, and where the bytes are to be found.
 
 Synchronous, for use inside worker threads. Two sinks know what becomes of the bytes: one stores them as objects, the
-other only refers to the local file they come from.
+other only refers to where they lie already.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Protocol
 from uuid import UUID
 
 from ingest.chunk import ChunkCut
-from ingest.objects import ObjectWriter, Source
+from ingest.objects import ObjectWriter
 from ingest.splitter import BatchCut, Block, Splitter
 from ingest.storage import Storage, chunk_key
 
@@ -87,21 +87,21 @@ class ObjectSink:
             sealing.result()
 
 
-class LocalFileSink:
-    """Stores nothing: the chunks are stretches of the local file they are read from."""
+class InPlaceSink:
+    """Stores nothing: the chunks are stretches of the one object, or local file, that holds the bytes already."""
 
-    def __init__(self, source: Source) -> None:
-        self._key = source.key()
+    def __init__(self, key: str) -> None:
+        self._key = key
 
     def write(self, data: memoryview, ordinal: int) -> None:
         """Do nothing: the bytes are where they belong."""
 
     def seal(self, file_offset: int) -> tuple[str, int]:
-        """Return the file's key, and the offset as it is."""
+        """Return the key, and the offset as it is."""
         return self._key, file_offset
 
     def finish(self) -> None:
-        """Do nothing: the file is there."""
+        """Do nothing: whoever stored the bytes has made them durable."""
 
     def drop(self) -> None:
         """Do nothing: nothing was stored."""
@@ -114,16 +114,27 @@ class Cutter:
     """Cuts the stream after the header into chunks of at least `chunk_bytes`, each ending with a batch.
 
     `file_offset` and `first_line` are where the stream begins in the file. A stretch without a record is no chunk.
+    `first_ordinal` is the number of the next chunk, `records` what the chunks before it hold.
     """
 
-    def __init__(self, splitter: Splitter, sink: Sink, *, chunk_bytes: int, file_offset: int, first_line: int) -> None:
-        self.records = 0
+    def __init__(
+        self,
+        splitter: Splitter,
+        sink: Sink,
+        *,
+        chunk_bytes: int,
+        file_offset: int,
+        first_line: int,
+        first_ordinal: int = 1,
+        records: int = 0,
+    ) -> None:
+        self.records = records
         self._splitter = splitter
         self._sink = sink
         self._chunk_bytes = chunk_bytes
         self._file_offset = file_offset
         self._line = first_line  # of the first byte of the open chunk
-        self._ordinal = 1
+        self._ordinal = first_ordinal
         self._start = 0  # stream offset where the open chunk begins
         self._written = 0  # stream offset up to which the sink has the bytes
         self._batches: list[BatchCut] = []

@@ -38,6 +38,7 @@ async def run(work: Work) -> None:
         try:
             await _rescue(work)
             await _end_silent_uploads(work)
+            await _expire_uploads(work)
             if rounds % SWEEP_EVERY_ROUNDS == 0:
                 await _sweep(work)
         except (DatabaseError, StorageError) as error:
@@ -78,6 +79,13 @@ async def _end_silent_uploads(work: Work) -> None:
     ended = await work.database.fetch(statement("fail_silent_uploads"), timedelta(seconds=silence_s))
     for row in ended:
         log.warning("upload_ended", job_id=str(row["job_id"]))
+        await work.storage.remove_all(f"chunks/{row['job_id']}")
+
+
+async def _expire_uploads(work: Work) -> None:
+    """Forget resumable uploads that were not completed in time."""
+    for row in await work.database.fetch(statement("expire_uploads")):
+        log.warning("upload_expired", job_id=str(row["job_id"]))
         await work.storage.remove_all(f"chunks/{row['job_id']}")
 
 

@@ -16,7 +16,8 @@ from uuid import UUID
 
 import trio
 
-from ingest.cutter import LocalFileSink, ObjectSink, Sink
+from ingest.admission import JobRows, Target, UploadOptions, too_large
+from ingest.cutter import InPlaceSink, ObjectSink, Sink
 from ingest.datasets import Dataset
 from ingest.errors import IngestError, RequestError
 from ingest.job import JobView
@@ -24,7 +25,7 @@ from ingest.objects import Source
 from ingest.settings import Settings
 from ingest.spec import LoadSpec
 from ingest.storage import Storage
-from ingest.upload import BLOCK_BYTES, JobRows, Target, Upload, UploadOptions, too_large
+from ingest.upload import BLOCK_BYTES, Upload
 
 __all__ = ["Receiving", "ReceivingStatistics", "Upload", "UploadOptions"]
 
@@ -82,14 +83,16 @@ class Receiving:
         *,
         queue: str,
         on_progress: Callable[[int], None] = lambda bytes_scanned: None,
+        on_job: Callable[[UUID], None] = lambda job_id: None,
     ) -> JobView:
         """Make a job of a local file without copying it: its chunks refer to the file, which must not change.
 
-        `on_progress` is told the bytes scanned so far. Cancellation fails the job. Raises SourceChanged when the file
-        changes meanwhile, else what `Upload.feed` and `Upload.finish` raise.
+        `on_progress` is told the bytes scanned so far, `on_job` the job as soon as it exists; both again at each block,
+        and what they raise fails the job, as cancellation does. Raises SourceChanged when the file changes meanwhile,
+        else what `Upload.feed` and `Upload.finish` raise.
         """
         source = await trio.to_thread.run_sync(Source.of_file, path, limiter=self._limiter)
-        sink = LocalFileSink(source)
+        sink = InPlaceSink(source.key())
         async with (
             self._storage.open(source.key()) as reader,
             self._receive(options, queue, lambda job_id: sink, None) as upload,
@@ -97,6 +100,8 @@ class Receiving:
             size = source.size_bytes or 0
             for offset in range(0, size, BLOCK_BYTES):
                 await upload.feed(await reader.read(offset, min(BLOCK_BYTES, size - offset)))
+                if upload.job_id is not None:
+                    on_job(upload.job_id)
                 on_progress(upload.bytes_received)
             return await upload.finish()
 

@@ -34,9 +34,12 @@ from ingest.memory import give_back
 from ingest.queue import Queue
 from ingest.receiving import Receiving
 from ingest.rejects import Rejects
+from ingest.resumable import Resumable
 from ingest.retrying import Retrying
 from ingest.settings import Settings
+from ingest.sources import Sources
 from ingest.storage import Storage, open_storage
+from ingest.uploadrows import UploadRows
 from ingest.web.app import create_app
 from ingest.web.edge import serve_http
 from ingest.web.health import BatchesInFlight, QueueStatistics, ServiceStatistics, WorkerStatistics
@@ -109,11 +112,19 @@ async def _serve(
     storage, stop, http_stop = open_storage(settings), stopping.requested, trio.Event()
     work = create_work(settings, database, storage, stop) if roles.worker else None
     service = Service(settings, roles, database, storage, work, stopping)
+    jobs, rows = Jobs(database), UploadRows(database, life_s=settings.upload_life_s)
+    receiving = Receiving(settings, storage, jobs, datasets)
+    resumable = Resumable(settings, storage, jobs, datasets, rows)
+    sources = Sources(receiving, jobs, settings.source_roots)
     async with trio.open_nursery() as outer:
+        outer.start_soon(resumable.run, stop)
+        outer.start_soon(sources.run, stop)
         app = create_app(
             settings=settings,
-            receiving=Receiving(settings, storage, Jobs(database), datasets),
-            jobs=Jobs(database),
+            receiving=receiving,
+            resumable=resumable,
+            sources=sources,
+            jobs=jobs,
             rejects=Rejects(database),
             retrying=Retrying(database, storage),
             datasets=datasets,

@@ -87,6 +87,10 @@ class Settings(BaseModel):
     upload_idle_s: Annotated[float, Variable("UPLOAD_IDLE_TIMEOUT", "seconds, more than 0, to 86400")] = Field(
         60.0, gt=0, le=86_400
     )
+    upload_life_s: Annotated[float, Variable("UPLOAD_EXPIRY", "seconds, from 1 to 31536000")] = Field(
+        86_400.0, ge=1, le=31_536_000
+    )
+    source_roots: Annotated[tuple[Path, ...], Variable("INGEST_SOURCE_ROOTS", "absolute folders, with commas")] = ()
     database_wait_s: Annotated[
         float, Variable("DATABASE_WAIT", "seconds to wait for the database at the start, from 0 to 86400")
     ] = Field(30.0, ge=0, le=86_400)
@@ -174,10 +178,17 @@ class Settings(BaseModel):
     def _upper(cls, level: object) -> object:
         return level.upper() if isinstance(level, str) else level
 
-    @field_validator("table_schemas", mode="before")
+    @field_validator("table_schemas", "source_roots", mode="before")
     @classmethod
     def _split(cls, names: object) -> object:
         return [name.strip() for name in names.split(",") if name.strip()] if isinstance(names, str) else names
+
+    @field_validator("source_roots")
+    @classmethod
+    def _are_absolute(cls, folders: tuple[Path, ...]) -> tuple[Path, ...]:
+        if not all(folder.is_absolute() for folder in folders):
+            raise ValueError("a relative folder")
+        return folders
 
     @field_validator("data_dir", "datasets_dir")
     @classmethod

@@ -1,6 +1,7 @@
 """Storage: where the objects of chunks are kept. Writing is done inside worker threads, all else awaits them.
 
-A key is `chunks/<job>/<ordinal>`, or the `file://` URL of a local file that is read where it lies and never removed.
+A key is `chunks/<job>/<ordinal>` (ordinal 0: the spool of a resumable upload, shared by the job's chunks), or the
+`file://` URL of a local file that is read where it lies and never removed.
 Threads are not abandoned on cancellation: a call that was begun is waited for, so nothing happens behind one's back.
 """
 
@@ -25,6 +26,7 @@ import trio
 from ingest.errors import SettingsError, SourceChanged, StorageError
 from ingest.objects import FILE_SCHEME, TEMPORARY, LocalReader, ObjectWriter, Source, disk_errors, make_folder
 from ingest.settings import Settings
+from ingest.spool import Spool, make_spool
 
 T = TypeVar("T")
 
@@ -34,6 +36,7 @@ THREADS = 16
 CHUNKS = "chunks"
 # Whatever else lies in the folder is not ours: it is neither listed nor removed.
 KEY = re.compile(rf"{CHUNKS}/[0-9A-Za-z-]+/[0-9]+({re.escape(TEMPORARY)})?")
+SPOOL = re.compile(rf"{CHUNKS}/[0-9A-Za-z-]+/0+")
 PREFIX = re.compile(rf"{CHUNKS}/[0-9A-Za-z-]+")
 
 
@@ -45,6 +48,16 @@ def chunk_prefix(job_id: UUID) -> str:
 def chunk_key(job_id: UUID, ordinal: int) -> str:
     """Return the key of a job's chunk."""
     return f"{chunk_prefix(job_id)}/{ordinal:06d}"
+
+
+def spool_key(job_id: UUID) -> str:
+    """Return the key of the object that all chunks of a resumable upload lie in."""
+    return chunk_key(job_id, 0)
+
+
+def is_spool(key: str) -> bool:
+    """Say whether an object may hold several chunks, and so is needed as long as their job is."""
+    return SPOOL.fullmatch(key) is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +107,14 @@ class LocalStorage:
     def create(self, key: str) -> ObjectWriter:
         """Begin to write an object; for use inside a worker thread, since it and its writer block on the disk."""
         return ObjectWriter(self._path(key, KEY), self._count_written)
+
+    def make_spool(self, key: str) -> None:
+        """Make an empty spool; for use inside a worker thread."""
+        make_spool(self._path(key, SPOOL))
+
+    def open_spool(self, key: str) -> Spool:
+        """Open a spool for writing; for use inside a worker thread."""
+        return Spool(self._path(key, SPOOL))
 
     @asynccontextmanager
     async def open(self, key: str) -> AsyncIterator[ObjectReader]:

@@ -7,26 +7,22 @@ caller waits meanwhile, which is the back-pressure that keeps memory flat howeve
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 from uuid import UUID
 
 import structlog
 import trio
 from uuid_utils.compat import uuid7
 
-from ingest.budget import Budget
+from ingest.admission import Admission, JobRows, Target, UploadOptions, too_large
 from ingest.chunk import ChunkCut
-from ingest.cutter import Cutter, Sink
-from ingest.datasets import Dataset
-from ingest.dialect import Dialect
-from ingest.errors import DatabaseError, FileError, IngestError, RequestError, StorageError, UnavailableError
-from ingest.header import Header, HeaderReader, with_delimiter_hint
-from ingest.job import JobMode, JobState, JobView, NewJob
+from ingest.cutter import Cutter
+from ingest.errors import DatabaseError, IngestError, RequestError, StorageError, UnavailableError
+from ingest.header import Header, HeaderReader
+from ingest.job import JobState, JobView
 from ingest.settings import Settings
-from ingest.spec import LoadSpec
-from ingest.splitter import Block, Splitter
+from ingest.splitter import Block
 from ingest.storage import Storage, chunk_prefix
 
 T = TypeVar("T")
@@ -41,51 +37,6 @@ TOUCH_S = 2.0
 CLEANUP_S = 10.0
 
 log = structlog.get_logger("ingest.upload")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UploadOptions:
-    """What the client said about a file. `bytes_total` is None when it did not say how long the file is.
-
-    `parameters` are the values of the dataset's parameters; `parent_id` is the job whose rejects the file corrects.
-    """
-
-    dataset: str
-    filename: str
-    dialect: Dialect
-    priority: int
-    bytes_total: int | None
-    mode: JobMode = JobMode.BATCHES
-    budget: Budget | None = None
-    parent_id: UUID | None = None
-    parameters: Mapping[str, str] = field(default_factory=dict)
-
-
-class JobRows(Protocol):
-    """The part of `ingest.jobs` that an upload writes to."""
-
-    async def create(self, new: NewJob) -> None: ...
-
-    async def add_chunk(self, job_id: UUID, cut: ChunkCut) -> None: ...
-
-    async def touch(self, job_id: UUID, bytes_received: int) -> None: ...
-
-    async def complete_upload(self, job_id: UUID, *, bytes_total: int, sha256: bytes, records: int) -> JobView: ...
-
-    async def fail_upload(self, job_id: UUID, error: IngestError) -> None: ...
-
-    async def get(self, job_id: UUID) -> JobView | None: ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """Where an upload goes: the dataset, the queue of its job, what becomes of its bytes, and how many it may have."""
-
-    dataset: Dataset
-    ready: Callable[[LoadSpec], Awaitable[LoadSpec]]  # raises when the tables of the dataset cannot take its rows
-    queue: str
-    sink: Callable[[UUID], Sink]
-    limit_bytes: int | None
 
 
 class Upload:
@@ -104,7 +55,7 @@ class Upload:
         self.bytes_received = 0
         self._options = options
         self._target = target
-        self._settings = settings
+        self._admission = Admission(options=options, target=target, settings=settings, jobs=jobs)
         self._storage = storage
         self._jobs = jobs
         self._limiter = limiter
@@ -175,70 +126,15 @@ class Upload:
 
     async def _accept(self, header: Header) -> Cutter:
         """Check the header, write the job, and cut what came with the header."""
-        options = self._options
-        spec = await self._target.ready(self._plan(header))
-        await self._check_parent(spec.dataset)
-        new = NewJob(
-            id=self._id,
-            filename=options.filename,
-            spec=spec,
-            priority=options.priority,
-            bytes_total=options.bytes_total,
-            mode=options.mode,
-            budget=options.budget or (Budget.parse(spec.max_rejects) if spec.max_rejects else None),
-            parent_id=options.parent_id,
-            max_stored_rejects=self._settings.max_stored_rejects,
-            queue=self._target.queue,
-        )
-        if spec.certainty is not None:
-            facts = {"dataset": spec.dataset, "platform": spec.platform, "certainty": spec.certainty}
-            log.info("dataset_recognised", job_id=str(self._id), **facts)
+        new = await self._admission.new_job(self._id, header)
         self._creating = True
         await self._jobs.create(new)
         self._job_exists = True
-        cutter = self._cutter = self._cutter_after(header, single_column=len(spec.columns) == 1)
+        cutter = self._cutter = self._admission.cutter(
+            self._id, new.spec, file_offset=header.end, line=header.next_line
+        )
         await self._add(await self._in_thread(lambda: cutter.take(header.rest)))  # hashed when it was fed
         return cutter
-
-    async def _check_parent(self, dataset: str) -> None:
-        parent_id = self._options.parent_id
-        if parent_id is None:
-            return
-        parent = await self._jobs.get(parent_id)
-        if parent is None:
-            raise RequestError(f"parent: there is no job {parent_id}", code="E_PARENT", option="parent")
-        if parent.dataset != dataset:
-            text = f"parent: job {parent_id} loaded dataset {parent.dataset!r}, but this file is for {dataset!r}"
-            raise RequestError(text, code="E_PARENT", option="parent")
-
-    def _plan(self, header: Header) -> LoadSpec:
-        dataset, options = self._target.dataset, self._options
-        try:
-            return dataset.spec(
-                header.names,
-                dialect=options.dialect,
-                parameters=options.parameters,
-                resubmission=options.parent_id is not None,
-            )
-        except FileError as error:
-            raise with_delimiter_hint(error, header.names, options.dialect) from error
-
-    def _cutter_after(self, header: Header, *, single_column: bool) -> Cutter:
-        splitter = Splitter(
-            self._options.dialect,
-            first_line=header.next_line,
-            single_column=single_column,
-            batch_records=self._settings.batch_records,
-            batch_bytes=self._settings.batch_bytes,
-            max_record_bytes=self._settings.max_record_bytes,
-        )
-        return Cutter(
-            splitter,
-            self._target.sink(self._id),
-            chunk_bytes=self._settings.chunk_bytes,
-            file_offset=header.end,
-            first_line=header.next_line,
-        )
 
     async def _flush(self, cutter: Cutter) -> None:
         block, self._gathered = self._gathered, bytearray()
@@ -284,9 +180,3 @@ class Upload:
             await step
         except (StorageError, DatabaseError) as error:
             log.warning(event, job_id=str(self._id), error=str(error))
-
-
-def too_large(limit_bytes: int) -> RequestError:
-    """Return the refusal of a file with more than `limit_bytes`."""
-    text = f"the file is larger than {limit_bytes} bytes (MAX_UPLOAD_BYTES)"
-    return RequestError(text, code="E_TOO_LARGE", limit_bytes=limit_bytes)

@@ -3,6 +3,7 @@
 --
 -- Rule for whoever writes a transaction: lock a chunk before its job, never the other way round. Only while a job is
 -- received, when nobody else may touch its chunks, its own row is locked first: a chunk comes in before the end or not.
+-- The row of a resumable upload is locked before its job's.
 
 CREATE SCHEMA IF NOT EXISTS ingest;
 
@@ -47,6 +48,27 @@ CREATE TABLE IF NOT EXISTS ingest.jobs (
 CREATE INDEX IF NOT EXISTS jobs_newest_first ON ingest.jobs (created_at DESC, id DESC);
 CREATE INDEX IF NOT EXISTS jobs_receiving ON ingest.jobs (updated_at) WHERE state = 'receiving';
 CREATE INDEX IF NOT EXISTS jobs_open ON ingest.jobs (id) WHERE state IN ('pending', 'processing', 'paused');
+
+-- A resumable upload: the byte-receiving side of a job, over any number of requests. Its job is written when the header
+-- has been accepted. `received` bytes are on the disk and will be there after a crash: only those are acknowledged.
+CREATE TABLE IF NOT EXISTS ingest.uploads (
+    id             uuid PRIMARY KEY,
+    job_id         uuid NOT NULL UNIQUE,
+    owner          text,
+    state          text NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'completed', 'failed')),
+    length         bigint CHECK (length >= 0),                 -- NULL until the client says it
+    received       bigint NOT NULL DEFAULT 0 CHECK (received >= 0 AND (length IS NULL OR received <= length)),
+    options        jsonb NOT NULL,
+    metadata       text NOT NULL,                              -- as the client sent it
+    holder         uuid,                                       -- the request that may write; the next one takes its place
+    error_code     text,
+    error_message  text,
+    created_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    expires_at     timestamptz NOT NULL,
+    CONSTRAINT failed_has_reason CHECK ((state = 'failed') = (error_code IS NOT NULL)),
+    CONSTRAINT completed_is_whole CHECK (state <> 'completed' OR received = length)
+) WITH (fillfactor = 70);
+CREATE INDEX IF NOT EXISTS uploads_expiring ON ingest.uploads (expires_at);
 
 -- A chunk: a record-aligned stretch of the file. The batch_* arrays are parallel, one entry a batch, written when
 -- the bytes were received, so that the ledger's ranges are the same on every try.

@@ -481,11 +481,13 @@ BEGIN
 END $$;
 
 -- Fail uploads whose receiver has been silent for p_silence (it was killed); returns their ids so that the objects can go.
+-- A resumable upload may be silent until it expires.
 CREATE OR REPLACE FUNCTION ingest.fail_silent_uploads(p_silence interval) RETURNS SETOF uuid LANGUAGE plpgsql AS $$
 DECLARE
     v_job uuid;
 BEGIN
-    FOR v_job IN SELECT id FROM ingest.jobs WHERE state = 'receiving' AND updated_at < clock_timestamp() - p_silence LOOP
+    FOR v_job IN SELECT id FROM ingest.jobs j WHERE state = 'receiving' AND updated_at < clock_timestamp() - p_silence
+                    AND NOT EXISTS (SELECT FROM ingest.uploads u WHERE u.job_id = j.id) LOOP
         IF ingest.fail_upload(v_job, 'E_UPLOAD_INCOMPLETE', 'the server stopped before the upload was complete; send the file again') THEN
             RETURN NEXT v_job;
         END IF;

@@ -219,11 +219,63 @@ SELECT count(*) FILTER (WHERE state = 'pending') AS pending,
 
 -- name: jobs_with_objects
 -- Which of the jobs in $1 exist, and whether their stored chunks may still be read: not when the job has ended, except
--- for failed chunks, which can be retried (not those of a job over its error budget).
+-- for failed chunks, which can be retried (not those of a job over its error budget). A resumable upload has its object
+-- before its job is written.
 SELECT id, state NOT IN ('completed', 'cancelled')
            AND (state <> 'failed' OR error_code <> 'E_TOO_MANY_REJECTS'
                                      AND EXISTS (SELECT FROM ingest.chunks c WHERE c.job_id = j.id AND c.state = 'failed')) AS needed
-  FROM ingest.jobs j WHERE id = ANY ($1);
+  FROM ingest.jobs j WHERE id = ANY ($1)
+ UNION ALL
+SELECT job_id, state = 'open' FROM ingest.uploads u
+ WHERE job_id = ANY ($1) AND NOT EXISTS (SELECT FROM ingest.jobs j WHERE j.id = u.job_id);
+
+-- name: create_upload
+-- No row when $7 uploads are open already.
+INSERT INTO ingest.uploads (id, job_id, length, options, metadata, expires_at)
+SELECT $1, $2, $3, $4, $5, clock_timestamp() + $6::interval
+ WHERE (SELECT count(*) FROM (SELECT FROM ingest.uploads WHERE state = 'open' LIMIT $7) AS open) < $7
+RETURNING *;
+
+-- name: upload_by_id
+SELECT u.*, clock_timestamp() >= expires_at AS expired, EXISTS (SELECT FROM ingest.jobs j WHERE j.id = u.job_id) AS has_job
+  FROM ingest.uploads u WHERE id = $1;
+
+-- name: hold_upload
+-- From now on only the request $2 may write to upload $1.
+UPDATE ingest.uploads SET holder = $2 WHERE id = $1 AND state = 'open' RETURNING id;
+
+-- name: uploads_taken
+-- Those of the uploads $1 (held by the requests $2, parallel) that another request has taken since, or that have gone.
+SELECT h.id FROM unnest($1::uuid[], $2::uuid[]) AS h(id, holder)
+ WHERE NOT EXISTS (SELECT FROM ingest.uploads u WHERE u.id = h.id AND u.holder = h.holder AND u.state = 'open');
+
+-- name: cut_so_far
+-- What of job $1 is cut into chunks: the next byte and physical line, the last ordinal, the records.
+SELECT j.state, j.spec, coalesce(c.ordinal, 0) AS ordinal, c.file_offset + c.length_bytes AS cut_to,
+       (c.first_line + (SELECT sum(n) FROM unnest(c.batch_lines) AS l(n)))::bigint AS line,
+       coalesce((SELECT sum(records) FROM ingest.chunks WHERE job_id = j.id), 0)::bigint AS records
+  FROM ingest.jobs j
+  LEFT JOIN LATERAL (SELECT * FROM ingest.chunks WHERE job_id = j.id ORDER BY ordinal DESC LIMIT 1) AS c ON true
+ WHERE j.id = $1;
+
+-- name: set_upload_length
+UPDATE ingest.uploads SET length = $3 WHERE id = $1 AND holder = $2 AND state = 'open' AND length IS NULL AND received <= $3
+RETURNING id;
+
+-- name: advance_upload
+SELECT ingest.advance_upload($1, $2, $3, $4, $5);
+
+-- name: finish_upload
+SELECT ingest.finish_upload($1, $2, $3, $4, $5);
+
+-- name: refuse_upload
+SELECT ingest.refuse_upload($1, $2, $3, $4);
+
+-- name: remove_upload
+SELECT state FROM ingest.remove_upload($1, $2, $3);
+
+-- name: expire_uploads
+SELECT ingest.expire_uploads() AS job_id;
 
 -- name: unfinished_job_of_queue
 SELECT id, state FROM ingest.jobs WHERE queue = $1 AND state IN ('pending', 'processing') ORDER BY created_at DESC LIMIT 1;

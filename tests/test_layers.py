@@ -20,7 +20,7 @@ LAYERS = {
     4: {"web"},
     3: {"poller", "chunkrun", "reader", "writer", "heartbeat", "janitor", "worker", "work", "leases", "order",
         "wholefile"},
-    2: {"receiving", "upload", "cutter", "jobs", "queue", "loading", "datasets", "targets", "storage", "objects", "events", "rejects",
+    2: {"receiving", "resumable", "held", "follower", "uploadrows", "sources", "admission", "upload", "cutter", "jobs", "queue", "loading", "datasets", "targets", "storage", "objects", "spool", "events", "rejects",
         "rejectcsv", "retrying"},
     1: {"database", "statements", "datasetfiles", "logs", "memory"},
     0: {
@@ -38,7 +38,17 @@ OUTSIDE_WORLD = {
 }  # fmt: skip
 MAY_READ_ENVIRONMENT = {"__main__", "cli", "environment"}
 # cli: the files a person names on the command line; environment: .env.
-MAY_TOUCH_FILES = {"cli", "datasetcommands", "storage", "objects", "database", "statements", "datasetfiles", "memory"}
+MAY_TOUCH_FILES = {
+    "cli",
+    "datasetcommands",
+    "storage",
+    "objects",
+    "spool",
+    "database",
+    "statements",
+    "datasetfiles",
+    "memory",
+}
 FILE_MODULES = {"shutil", "tempfile", "fcntl", "glob", "mmap"}
 FILE_CALLS = {
     "read_text", "read_bytes", "write_text", "write_bytes", "mkdir", "unlink", "rmdir", "iterdir", "rglob",

@@ -16,11 +16,14 @@ from hypercorn.typing import (
 )
 
 from ingest.errors import IngestError, leaves
+from ingest.resumable import Resumable
 from ingest.settings import Settings
 from ingest.web.api import Datasets, Jobs, create_api
 from ingest.web.health import HealthSource
 from ingest.web.previews import Previews, is_preview
 from ingest.web.rejects import Rejects, Retrying
+from ingest.web.sources import Loading, SourceJobs, is_source
+from ingest.web.tus import Tus, is_tus
 from ingest.web.uploads import Receiving, Uploads, is_upload
 
 SECURITY_HEADERS = (
@@ -38,6 +41,8 @@ def create_app(
     *,
     settings: Settings,
     receiving: Receiving,
+    resumable: Resumable,
+    sources: Loading,
     jobs: Jobs,
     rejects: Rejects,
     retrying: Retrying,
@@ -56,6 +61,13 @@ def create_app(
         max_upload_bytes=settings.max_upload_bytes,
         upload_idle_s=settings.upload_idle_s,
     )
+    tus = Tus(
+        resumable,
+        draining=draining,
+        max_upload_bytes=settings.max_upload_bytes,
+        upload_idle_s=settings.upload_idle_s,
+    )
+    source_jobs = SourceJobs(sources, draining=draining, upload_idle_s=settings.upload_idle_s)
     previews = Previews(datasets, upload_idle_s=settings.upload_idle_s, max_record_bytes=settings.max_record_bytes)
     api = create_api(
         jobs=jobs,
@@ -67,12 +79,18 @@ def create_app(
         health_only=health_only,
     )
 
+    def in_front_of_api(scope: HTTPScope) -> Handler:
+        if health_only:
+            return api
+        if is_tus(scope["raw_path"]):
+            return tus
+        if is_source(scope):
+            return source_jobs
+        return uploads if is_upload(scope["raw_path"]) else previews if is_preview(scope) else api
+
     async def app(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         if scope["type"] == "http":
-            in_front: Handler | None = None
-            if not health_only:
-                in_front = uploads if is_upload(scope["raw_path"]) else previews if is_preview(scope) else None
-            await _serve(in_front or api, scope, receive, send)
+            await _serve(in_front_of_api(scope), scope, receive, send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1000, "reason": None})  # nothing here speaks WebSocket
 

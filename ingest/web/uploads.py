@@ -161,9 +161,14 @@ class Uploads:
                     await upload.feed(data)
                 return await upload.finish()
         except RequestError as error:
-            if "parameters" in error.facts:
-                error.facts["allowed"] = sorted({*UPLOAD_OPTIONS, *cast(list[str], error.facts["parameters"])})
+            name_allowed(error)
             raise
+
+
+def name_allowed(error: RequestError) -> None:
+    """Let the refusal of a parameter say which options and parameters there are."""
+    if "parameters" in error.facts:
+        error.facts["allowed"] = sorted({*UPLOAD_OPTIONS, *cast(list[str], error.facts["parameters"])})
 
 
 async def respond(answer: Answer, body: Body, send: ASGISendCallable) -> None:

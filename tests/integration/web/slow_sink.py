@@ -6,6 +6,7 @@ Run as a module with the sink's MB/s (0: as fast as it can); ends when its input
 from __future__ import annotations
 
 import sys
+from typing import Any, cast
 
 import trio
 
@@ -30,6 +31,7 @@ async def main(bytes_per_s: float) -> None:
     app = create_app(
         settings=Settings.from_environment({}), receiving=receiving, jobs=FakeJobs(), rejects=FakeRejects(),
         retrying=FakeRetrying(), datasets=FakeDatasets(), health=FakeHealth(), draining=trio.Event(),
+        resumable=cast(Any, None), sources=cast(Any, None),
     )  # fmt: skip
 
     async def serve(task_status: trio.TaskStatus[Address]) -> None:

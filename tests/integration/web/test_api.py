@@ -116,7 +116,7 @@ async def test_a_failure_is_a_problem(web: Web, failure: Exception, status: int,
 
 async def test_another_method_is_405_and_another_path_404(web: Web) -> None:
     """As problems, with Allow."""
-    response = await web.client.post(f"{BASE}/jobs", content=b"x" * 200_000)
+    response = await web.client.put(f"{BASE}/jobs", content=b"x" * 200_000)
     assert (response.status_code, response.json()["code"]) == (405, "E_METHOD")
     assert "GET" in response.headers["allow"]
     for path in ("/nowhere", f"{BASE}", f"{BASE}/uploads", "/%2e%2e/etc", f"{BASE}/jobs/"):
