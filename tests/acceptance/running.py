@@ -131,13 +131,10 @@ class Slow:
 
     def answer(self) -> tuple[int, Any]:
         """Return status and JSON of the answer."""
-        answer = b""
-        while b"\r\n\r\n" not in answer or not answer.endswith(b"\n"):
-            piece = self.socket.recv(65536)
-            assert piece, answer
-            answer += piece
-        head, _, body = answer.partition(b"\r\n\r\n")
-        return int(head.split()[1]), json.loads(body)
+        with self.socket.makefile("rb") as lines:
+            status = int(lines.readline().split()[1])
+            fields = dict(line.lower().split(b":", 1) for line in iter(lines.readline, b"\r\n"))
+            return status, json.loads(lines.read(int(fields[b"content-length"])))
 
 
 def rows(count: int, first: int = 1) -> bytes:
