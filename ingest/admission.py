@@ -8,18 +8,26 @@ from typing import Any, Protocol, Self
 from uuid import UUID
 
 import structlog
+import trio
 
 from ingest.budget import Budget
 from ingest.chunk import ChunkCut
 from ingest.cutter import Cutter, Sink
 from ingest.datasets import Dataset
 from ingest.dialect import Dialect
+from ingest.digests import Digest
 from ingest.errors import FileError, IngestError, RequestError
 from ingest.header import Header, with_delimiter_hint
-from ingest.job import JobMode, JobView, NewJob
+from ingest.job import JobMode, JobView, Load, NewJob, RequestPart
 from ingest.settings import Settings
 from ingest.spec import LoadSpec
 from ingest.splitter import Splitter
+from ingest.unpacking import Compression
+
+# How often it is looked whether the worker has caught up with an upload that waits for it.
+CATCH_UP_S = 0.1
+# What is not kept with an upload of many requests.
+OF_ONE_REQUEST = ("compression", "digests", "part")
 
 log = structlog.get_logger("ingest.upload")
 
@@ -29,6 +37,8 @@ class UploadOptions:
     """What the client said about a file. `bytes_total` is None when it did not say how long the file is.
 
     `parameters` are the values of the dataset's parameters; `parent_id` is the job whose rejects the file corrects.
+    `compression` is what the request says about the body; else the file's name and first bytes tell. `digests` are
+    checked at the end, over the bytes as sent. `part` is set for a request with an Idempotency-Key.
     """
 
     dataset: str
@@ -40,10 +50,15 @@ class UploadOptions:
     budget: Budget | None = None
     parent_id: UUID | None = None
     parameters: Mapping[str, str] = field(default_factory=dict)
+    load: Load = Load.AFTER_UPLOAD
+    refuse_duplicate: bool = False
+    compression: Compression | None = None
+    digests: tuple[Digest, ...] = ()
+    part: RequestPart | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the options as they are kept with an upload that may take days."""
-        plain = {each.name: getattr(self, each.name) for each in fields(self)}
+        """Return the options as they are kept with an upload that may take days; what a single request says is not."""
+        plain = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in OF_ONE_REQUEST}
         parent = None if self.parent_id is None else str(self.parent_id)
         budget = None if self.budget is None else asdict(self.budget)
         own = {"dialect": self.dialect.to_json(), "budget": budget, "parent_id": parent}
@@ -59,6 +74,7 @@ class UploadOptions:
             budget=None if budget is None else Budget(**budget),
             parent_id=None if parent is None else UUID(parent),
             mode=JobMode(rest.pop("mode")),
+            load=Load(rest.pop("load")),
             **rest,
         )
 
@@ -69,6 +85,8 @@ class JobRows(Protocol):
     async def create(self, new: NewJob) -> None: ...
 
     async def add_chunk(self, job_id: UUID, cut: ChunkCut) -> None: ...
+
+    async def backlog(self, job_id: UUID) -> int: ...
 
     async def touch(self, job_id: UUID, bytes_received: int) -> None: ...
 
@@ -99,7 +117,7 @@ class Admission:
     settings: Settings
     jobs: JobRows
 
-    async def new_job(self, job_id: UUID, header: Header) -> NewJob:
+    async def new_job(self, job_id: UUID, header: Header, *, compression: Compression | None = None) -> NewJob:
         """Check the header against the dataset and return the job that may be written.
 
         Raises FileError for the header, RequestError (E_PARENT, E_DATASET_TABLE), DatabaseError.
@@ -120,6 +138,10 @@ class Admission:
             budget=options.budget or (Budget.parse(spec.max_rejects) if spec.max_rejects else None),
             parent_id=options.parent_id,
             max_stored_rejects=self.settings.max_stored_rejects,
+            load=options.load,
+            refuse_duplicate=options.refuse_duplicate,
+            compression=compression,
+            part=options.part,
             queue=self.target.queue,
         )
 
@@ -147,6 +169,14 @@ class Admission:
             first_ordinal=first_ordinal,
             records=records,
         )
+
+    async def keep_pace(self, job_id: UUID, waiting: Callable[[], Awaitable[None]]) -> None:
+        """Wait, for a job that is loaded while it is uploaded, until the worker has caught up; calls `waiting` then."""
+        if self.options.load is not Load.WHILE_UPLOADING:
+            return
+        while await self.jobs.backlog(job_id) > self.settings.max_backlog_bytes:
+            await trio.sleep(CATCH_UP_S)
+            await waiting()
 
     def _plan(self, header: Header) -> LoadSpec:
         dataset, options = self.target.dataset, self.options

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from ingest.chunk import ChunkCut
 from ingest.objects import ObjectWriter
+from ingest.packing import PackedWriter
 from ingest.splitter import BatchCut, Block, Splitter
 from ingest.storage import Storage, chunk_key
 
@@ -25,8 +26,11 @@ class Sink(Protocol):
     def seal(self, file_offset: int) -> tuple[str, int]:
         """End the chunk that began at `file_offset`; return the key of the object it is in, and its offset there."""
 
-    def finish(self) -> None:
+    def settle(self) -> None:
         """Return when every sealed chunk is durable."""
+
+    def finish(self) -> None:
+        """The same, and take no more."""
 
     def drop(self) -> None:
         """Give up the chunk that is not sealed, if there is one; the next one may follow."""
@@ -42,18 +46,19 @@ class ObjectSink:
     At most one is on its way, so a slow disk still slows the upload down.
     """
 
-    def __init__(self, storage: Storage, job_id: UUID) -> None:
+    def __init__(self, storage: Storage, job_id: UUID, *, packed: bool = False) -> None:
         self._storage = storage
+        self._packed = packed
         self._job_id = job_id
         self._key = ""
-        self._writer: ObjectWriter | None = None
+        self._writer: ObjectWriter | PackedWriter | None = None
         self._sealer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="seal")
         self._sealing: Future[None] | None = None
 
     def write(self, data: memoryview, ordinal: int) -> None:
         """Append to the object of the chunk, which its first bytes create."""
         if self._writer is None:
-            self._key = chunk_key(self._job_id, ordinal)
+            self._key = chunk_key(self._job_id, ordinal, packed=self._packed)
             self._writer = self._storage.create(self._key)
         self._writer.write(data)
 
@@ -64,6 +69,10 @@ class ObjectSink:
             self._sealing = self._sealer.submit(self._writer.seal)
             self._writer = None
         return self._key, 0
+
+    def settle(self) -> None:
+        """Return when every sealed object is durable."""
+        self._await_sealing()
 
     def finish(self) -> None:
         """Return when every object is durable."""
@@ -99,6 +108,9 @@ class InPlaceSink:
     def seal(self, file_offset: int) -> tuple[str, int]:
         """Return the key, and the offset as it is."""
         return self._key, file_offset
+
+    def settle(self) -> None:
+        """Do nothing: the file is there."""
 
     def finish(self) -> None:
         """Do nothing: whoever stored the bytes has made them durable."""
@@ -160,6 +172,10 @@ class Cutter:
         chunks = self._seal() if self._batches else []
         self._sink.finish()
         return chunks
+
+    def settle(self) -> None:
+        """Return when the chunks that were returned are durable. Raises StorageError."""
+        self._sink.settle()
 
     def discard(self) -> None:
         """Give up the chunk that is not sealed. Raises StorageError."""

@@ -137,6 +137,7 @@ class Follower:
         for chunk in chunks:
             await self._admission.jobs.add_chunk(self._job_id, chunk)
             self._ordinal = chunk.ordinal
+            await self._admission.keep_pace(self._job_id, trio.lowlevel.checkpoint)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await trio.to_thread.run_sync(work, limiter=self._limiter)

@@ -16,6 +16,7 @@ import structlog
 import trio
 
 from ingest.errors import DatabaseError, StorageError
+from ingest.idempotency import SILENCE_S
 from ingest.statements import statement
 from ingest.storage import StoredObject
 from ingest.work import Work
@@ -90,7 +91,8 @@ async def _expire_uploads(work: Work) -> None:
 
 
 async def _sweep(work: Work) -> None:
-    """Remove stored objects whose job has ended, or was never written."""
+    """Remove stored objects whose job has ended, or was never written, and idempotency keys that have expired."""
+    await work.database.execute(statement("forget_requests"), timedelta(seconds=SILENCE_S))
     by_job: dict[UUID, list[StoredObject]] = defaultdict(list)
     for stored in await work.storage.listing():
         job_id = _job_of(stored.key)

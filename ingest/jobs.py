@@ -31,33 +31,57 @@ class Jobs:
             statement("create_job"),
             new.id, new.spec.dataset, new.filename, new.priority, new.queue, new.spec.to_json(), new.bytes_total,
             new.mode, new.parent_id, new.budget and new.budget.rejects, new.budget and new.budget.percent,
-            new.spec.plan is not None and new.spec.keyed, new.max_stored_rejects,
+            new.spec.plan is not None and new.spec.keyed, new.max_stored_rejects, new.load, new.compression,
+            new.refuse_duplicate, new.part and new.part.key_id, new.part and new.part.number,
+            new.part and new.part.fingerprint,
         )  # fmt: skip
 
     async def add_chunk(self, job_id: UUID, cut: ChunkCut) -> None:
-        """Write a stored chunk of a job that is being received. Raises RequestError when the job no longer is."""
+        """Write a stored chunk of a job that is being received; loaded while it is uploaded, it may be claimed at once.
+
+        Raises RequestError (E_UPLOAD_GONE) when the job is no longer received.
+        """
         added = await self._database.value(
             statement("add_chunk"),
             job_id, cut.ordinal, cut.object_key, cut.object_offset, cut.length_bytes, cut.file_offset, cut.first_line,
             sum(cut.records), list(cut.ends), list(cut.records), list(cut.lines), list(cut.blank_lines),
         )  # fmt: skip
         if added is None:
-            raise _no_longer_receiving()
+            raise _no_longer_receiving(await self.get(job_id))
+
+    async def backlog(self, job_id: UUID) -> int:
+        """Return how many stored bytes of a job that is loaded while it is uploaded are not loaded yet.
+
+        Raises RequestError (E_UPLOAD_GONE) when it takes no more data, or waits for a chunk that has failed.
+        """
+        rows = await self._database.fetch(statement("upload_backlog"), job_id)
+        if not rows:
+            raise _no_longer_receiving(await self.get(job_id))
+        if rows[0]["failure"] is not None:
+            text = f"a part of the file could not be loaded: {rows[0]['failure']}"
+            raise RequestError(text, code="E_UPLOAD_GONE", job=job_id)
+        return int(rows[0]["bytes"])
 
     async def touch(self, job_id: UUID, bytes_received: int) -> None:
         """Note how far an upload is; also its sign of life."""
         await self._database.execute(statement("touch_upload"), job_id, bytes_received)
 
     async def complete_upload(self, job_id: UUID, *, bytes_total: int, sha256: bytes, records: int) -> JobView:
-        """Make the job and its chunks claimable, in one transaction; a job without records is completed at once."""
-        done = await self._database.value(statement("complete_upload"), job_id, bytes_total, sha256, records)
+        """Make the job and its chunks claimable, in one transaction; a job without records is completed at once.
+
+        Raises RequestError: E_UPLOAD_GONE, or E_DUPLICATE for bytes that were loaded before and are not wanted twice.
+        """
+        (row,) = await self._database.fetch(statement("complete_upload"), job_id, bytes_total, sha256, records)
         view = await self.get(job_id)
-        if not done or view is None:
-            raise _no_longer_receiving()
+        if row["outcome"] == "duplicate":
+            text = f"job {row['duplicate']} has brought the same file to this dataset before (on_duplicate=refuse)"
+            raise RequestError(text, code="E_DUPLICATE", duplicate_of=row["duplicate"])
+        if row["outcome"] != "complete" or view is None:
+            raise _no_longer_receiving(view)
         return view
 
     async def fail_upload(self, job_id: UUID, error: IngestError) -> None:
-        """End a job whose upload broke; its chunk rows are removed. Does nothing when it is no longer receiving."""
+        """End a job whose upload broke; nothing of it can be claimed any more. Does nothing when it is not received."""
         await self._database.value(statement("fail_upload"), job_id, error.code, error.detail)
 
     async def get(self, job_id: UUID) -> JobView | None:
@@ -84,8 +108,9 @@ class Jobs:
         return [found[job_id] for job_id in ids if job_id in found]
 
 
-def _no_longer_receiving() -> RequestError:
-    return RequestError("the job no longer takes data: it was cancelled or timed out", code="E_UPLOAD_GONE")
+def _no_longer_receiving(view: JobView | None) -> RequestError:
+    why = view.error["message"] if view is not None and view.error else "it was cancelled or timed out"
+    return RequestError(f"the job no longer takes data: {why}", code="E_UPLOAD_GONE", job=view and view.id)
 
 
 def _chunk_from(row: Record) -> dict[str, Any]:
@@ -111,7 +136,7 @@ def view_from(row: Record) -> JobView:
         priority=row["priority"],
         bytes_total=row["bytes_total"],
         bytes_received=row["bytes_received"],
-        bytes_processed=row["bytes_total"] if state is JobState.COMPLETED else _bytes_done(row),
+        bytes_processed=_bytes_processed(row, state),
         total_rows=row["records"],
         processed_rows=processed,
         inserted_rows=counts["inserted"],
@@ -128,6 +153,9 @@ def view_from(row: Record) -> JobView:
         warnings=[NO_ROWS] if state is JobState.COMPLETED and not row["records"] else [],
         parent_id=row["parent_id"],
         sha256=row["sha256"].hex() if row["sha256"] else None,
+        duplicate_of=row["duplicate_of"],
+        compression=row["compression"],
+        load=row["load"],
         created_at=row["created_at"],
         started_at=row["started_at"],
         completed_at=row["finished_at"],
@@ -136,12 +164,23 @@ def view_from(row: Record) -> JobView:
 
 
 def _progress(row: Record, state: JobState) -> float:
-    """Return the loaded share of the file's bytes; 0 while it is received, since its end is not known."""
+    """Return the loaded share of the file's bytes; 0 while it is received and its end is not known."""
     if state is JobState.COMPLETED:
         return 1.0
-    if state is JobState.RECEIVING or not row["bytes_to_load"]:
-        return 0.0
-    return float(round(min(_bytes_done(row) / row["bytes_to_load"], 1.0), 4))
+    size = row["bytes_to_load"]
+    if state is JobState.RECEIVING:
+        # What was announced counts the header too and so is never less than what there will be to load.
+        size = None if row["compression"] else row["bytes_total"]
+    return float(round(min(_bytes_done(row) / size, 1.0), 4)) if size else 0.0
+
+
+def _bytes_processed(row: Record, state: JobState) -> int:
+    """Return the bytes of the file, as it was sent, that stand for what is loaded."""
+    if state is JobState.COMPLETED:
+        return int(row["bytes_total"])
+    if row["compression"]:
+        return int(_progress(row, state) * (row["bytes_total"] or 0))
+    return _bytes_done(row)
 
 
 def _bytes_done(row: Record) -> int:
@@ -156,5 +195,9 @@ def _pace(row: Record, final: bool) -> tuple[float | None, float | None]:
     elapsed_s = max(((row["finished_at"] or row["read_at"]) - row["started_at"]).total_seconds(), 0.001)
     rows = row["inserted_now"] + row["updated_now"] + row["unchanged_now"] + row["skipped_now"] + row["rejected_now"]
     done = _bytes_done(row)
-    eta_s = None if final or not done else round((row["bytes_to_load"] - done) * elapsed_s / done, 1)
+    eta_s = (
+        None
+        if final or not done or row["state"] == JobState.RECEIVING
+        else round((row["bytes_to_load"] - done) * elapsed_s / done, 1)
+    )
     return round(rows / elapsed_s, 1), eta_s

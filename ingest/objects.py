@@ -137,6 +137,11 @@ class LocalReader:
             self._source.check(self._fd)
         return data
 
+    def read_some(self, offset: int, most_bytes: int) -> bytes:
+        """Return bytes from `offset` on, as many as the disk gives at once; none at the end of the file."""
+        with disk_errors(self._source.path.name):
+            return os.pread(self._fd, most_bytes, offset)
+
     def close(self) -> None:
         """Close the file; no read may be under way."""
         os.close(self._fd)

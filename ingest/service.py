@@ -29,6 +29,7 @@ from ingest.datasets import Datasets
 from ingest.definitions.model import Definition
 from ingest.errors import UnavailableError
 from ingest.heartbeat import Pulse
+from ingest.idempotency import RequestKeys
 from ingest.jobs import Jobs
 from ingest.memory import give_back
 from ingest.queue import Queue
@@ -128,6 +129,7 @@ async def _serve(
             rejects=Rejects(database),
             retrying=Retrying(database, storage),
             datasets=datasets,
+            request_keys=RequestKeys(database, ttl_s=settings.idempotency_ttl_s),
             health=service,
             draining=stop,
             health_only=not roles.api,

@@ -84,6 +84,16 @@ class Settings(BaseModel):
     max_stored_rejects: Annotated[
         int, Variable("MAX_STORED_REJECTS", "rejected records kept per job, from 0 to 1000000000")
     ] = Field(100_000, ge=0, le=1_000_000_000)
+    max_compression_ratio: Annotated[
+        int, Variable("MAX_COMPRESSION_RATIO", "bytes of a compressed file per byte sent, from 1 to 1000000")
+    ] = Field(200, ge=1, le=1_000_000)
+    max_backlog_bytes: Annotated[
+        int, Variable("MAX_BACKLOG_BYTES", "stored bytes that wait for the worker before an upload does, from 1")
+    ] = Field(256 * MIB, ge=1, le=(1 << 63) - 1)
+    storage_compression: Annotated[Literal["off", "zstd"], Variable("STORAGE_COMPRESSION", "off or zstd")] = "off"
+    idempotency_ttl_s: Annotated[float, Variable("IDEMPOTENCY_KEY_TTL", "seconds, from 1 to 31536000")] = Field(
+        86_400.0, ge=1, le=31_536_000
+    )
     upload_idle_s: Annotated[float, Variable("UPLOAD_IDLE_TIMEOUT", "seconds, more than 0, to 86400")] = Field(
         60.0, gt=0, le=86_400
     )

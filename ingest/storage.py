@@ -25,6 +25,7 @@ import trio
 
 from ingest.errors import SettingsError, SourceChanged, StorageError
 from ingest.objects import FILE_SCHEME, TEMPORARY, LocalReader, ObjectWriter, Source, disk_errors, make_folder
+from ingest.packing import PACKED, PackedReader, PackedWriter
 from ingest.settings import Settings
 from ingest.spool import Spool, make_spool
 
@@ -35,7 +36,7 @@ THREADS = 16
 
 CHUNKS = "chunks"
 # Whatever else lies in the folder is not ours: it is neither listed nor removed.
-KEY = re.compile(rf"{CHUNKS}/[0-9A-Za-z-]+/[0-9]+({re.escape(TEMPORARY)})?")
+KEY = re.compile(rf"{CHUNKS}/[0-9A-Za-z-]+/[0-9]+({re.escape(PACKED)})?({re.escape(TEMPORARY)})?")
 SPOOL = re.compile(rf"{CHUNKS}/[0-9A-Za-z-]+/0+")
 PREFIX = re.compile(rf"{CHUNKS}/[0-9A-Za-z-]+")
 
@@ -45,9 +46,9 @@ def chunk_prefix(job_id: UUID) -> str:
     return f"{CHUNKS}/{job_id}"
 
 
-def chunk_key(job_id: UUID, ordinal: int) -> str:
-    """Return the key of a job's chunk."""
-    return f"{chunk_prefix(job_id)}/{ordinal:06d}"
+def chunk_key(job_id: UUID, ordinal: int, *, packed: bool = False) -> str:
+    """Return the key of a job's chunk, `packed` if it is to be stored compressed."""
+    return f"{chunk_prefix(job_id)}/{ordinal:06d}{PACKED if packed else ''}"
 
 
 def spool_key(job_id: UUID) -> str:
@@ -83,7 +84,7 @@ class StorageStatistics:
 class ObjectReader:
     """An object that is open for reading."""
 
-    def __init__(self, reader: LocalReader, limiter: trio.CapacityLimiter) -> None:
+    def __init__(self, reader: LocalReader | PackedReader, limiter: trio.CapacityLimiter) -> None:
         self._reader = reader
         self._limiter = limiter
 
@@ -104,9 +105,10 @@ class LocalStorage:
         self._lock = threading.Lock()  # the counts are changed from worker threads
         self._written = self._written_bytes = self._removed = 0
 
-    def create(self, key: str) -> ObjectWriter:
+    def create(self, key: str) -> ObjectWriter | PackedWriter:
         """Begin to write an object; for use inside a worker thread, since it and its writer block on the disk."""
-        return ObjectWriter(self._path(key, KEY), self._count_written)
+        writer = ObjectWriter(self._path(key, KEY), self._count_written)
+        return PackedWriter(writer) if key.endswith(PACKED) else writer
 
     def make_spool(self, key: str) -> None:
         """Make an empty spool; for use inside a worker thread."""
@@ -123,7 +125,8 @@ class LocalStorage:
         Raises SourceChanged when it has gone (E_SOURCE_MISSING) or is not what was received.
         """
         source = Source.of_key(key) if key.startswith(FILE_SCHEME) else Source(self._path(key, KEY))
-        reader = await self._in_thread(partial(LocalReader, source))
+        opened = await self._in_thread(partial(LocalReader, source))
+        reader = PackedReader(opened) if source.size_bytes is None and key.endswith(PACKED) else opened
         try:
             yield ObjectReader(reader, self._limiter)
         finally:

@@ -6,7 +6,6 @@ caller waits meanwhile, which is the back-pressure that keeps memory flat howeve
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 from uuid import UUID
@@ -17,13 +16,13 @@ from uuid_utils.compat import uuid7
 
 from ingest.admission import Admission, JobRows, Target, UploadOptions, too_large
 from ingest.chunk import ChunkCut
-from ingest.cutter import Cutter
 from ingest.errors import DatabaseError, IngestError, RequestError, StorageError, UnavailableError
-from ingest.header import Header, HeaderReader
-from ingest.job import JobState, JobView
+from ingest.header import SNIFF_BYTES, Header, HeaderReader
+from ingest.intake import Found, Intake
+from ingest.job import JobState, JobView, Load
 from ingest.settings import Settings
-from ingest.splitter import Block
 from ingest.storage import Storage, chunk_prefix
+from ingest.unpacking import Unpacker, compression_of_name
 
 T = TypeVar("T")
 
@@ -65,10 +64,17 @@ class Upload:
         self._completing = False  # the job may be complete although we were not told
         self._settled = False
         self._touched_at = trio.current_time()
-        self._header = HeaderReader(options.dialect, max_record_bytes=settings.max_record_bytes)
-        self._digest = hashlib.sha256()
         self._gathered = bytearray()
-        self._cutter: Cutter | None = None
+        self._intake = Intake(
+            HeaderReader(options.dialect, max_record_bytes=settings.max_record_bytes),
+            Unpacker(
+                options.compression or compression_of_name(options.filename),
+                max_bytes=target.limit_bytes,
+                max_ratio=None if target.limit_bytes is None else settings.max_compression_ratio,
+            ),
+            options.digests,
+            settled=options.load is Load.WHILE_UPLOADING,  # what can be claimed must be there
+        )
 
     @property
     def job_id(self) -> UUID | None:
@@ -78,32 +84,34 @@ class Upload:
     async def feed(self, data: bytes) -> None:
         """Take the next bytes of the file, any number of them; waits for the thread once in a block.
 
-        Raises RequestError (E_TOO_LARGE) at the byte that crosses the limit, FileError, StorageError, DatabaseError.
-        Cancellation waits for the thread; `abandon` must follow.
+        Of a job that is loaded while it is uploaded, it waits while more than MAX_BACKLOG_BYTES are not loaded yet.
+
+        Raises RequestError (E_TOO_LARGE at the byte that crosses the limit, E_DECOMPRESSED_LIMIT, E_UPLOAD_GONE),
+        FileError, StorageError, DatabaseError. Cancellation waits for the thread; `abandon` must follow.
         """
         self._count(len(data))
-        if self._cutter is None:
-            self._digest.update(data)
-            if header := self._header.feed(data):
-                await self._accept(header)
-        else:
-            self._gathered += data
-            if len(self._gathered) >= BLOCK_BYTES:
-                await self._flush(self._cutter)
+        self._gathered += data
+        if len(self._gathered) >= (BLOCK_BYTES if self._intake.begun else SNIFF_BYTES):
+            await self._flush()
         await self._touch_if_due()
 
     async def finish(self) -> JobView:
-        """End the file and make its job claimable; return it. Raises what `feed` raises, and E_UPLOAD_INCOMPLETE."""
+        """End the file and make its job claimable; return it.
+
+        Raises what `feed` raises, and RequestError (E_UPLOAD_INCOMPLETE, E_DIGEST, E_DUPLICATE).
+        """
         total = self._options.bytes_total
         if total is not None and total != self.bytes_received:
             text = f"{total} bytes were announced, but {self.bytes_received} came"
             raise RequestError(text, code="E_UPLOAD_INCOMPLETE")
-        cutter = self._cutter or await self._accept(self._header.finish())
-        await self._flush(cutter)
-        await self._add(await self._in_thread(cutter.finish))
+        await self._flush()
+        await self._steps(self._intake.end)
+        if not self._intake.begun:
+            await self._accept(self._intake.end_header())
+        await self._add(await self._in_thread(self._intake.finish))
         self._completing = True
         view = await self._jobs.complete_upload(
-            self._id, bytes_total=self.bytes_received, sha256=self._digest.digest(), records=cutter.records
+            self._id, bytes_total=self.bytes_received, sha256=self._intake.sha256, records=self._intake.records
         )
         self._settled = True
         return view
@@ -124,29 +132,37 @@ class Upload:
         if limit is not None and self.bytes_received > limit:
             raise too_large(limit)
 
-    async def _accept(self, header: Header) -> Cutter:
+    async def _accept(self, header: Header) -> None:
         """Check the header, write the job, and cut what came with the header."""
-        new = await self._admission.new_job(self._id, header)
+        new = await self._admission.new_job(self._id, header, compression=self._intake.compression)
         self._creating = True
         await self._jobs.create(new)
         self._job_exists = True
-        cutter = self._cutter = self._admission.cutter(
-            self._id, new.spec, file_offset=header.end, line=header.next_line
-        )
-        await self._add(await self._in_thread(lambda: cutter.take(header.rest)))  # hashed when it was fed
-        return cutter
+        cutter = self._admission.cutter(self._id, new.spec, file_offset=header.end, line=header.next_line)
+        await self._add(await self._in_thread(lambda: self._intake.begin(header, cutter)))
 
-    async def _flush(self, cutter: Cutter) -> None:
+    async def _flush(self) -> None:
         block, self._gathered = self._gathered, bytearray()
-        await self._add(await self._in_thread(lambda: self._hash_and_cut(cutter, block)))
+        await self._steps(lambda: self._intake.take(block))
 
-    def _hash_and_cut(self, cutter: Cutter, block: Block) -> list[ChunkCut]:
-        self._digest.update(block)
-        return cutter.take(block)
+    async def _steps(self, first: Callable[[], Found]) -> None:
+        """Do a step in the thread, then those that its bytes are good for: a compressed block holds many pieces."""
+        await self._step(first)
+        while self._intake.more:
+            await self._step(self._intake.take_piece)
+            await self._touch_if_due()
+
+    async def _step(self, work: Callable[[], Found]) -> None:
+        found = await self._in_thread(work)
+        if isinstance(found, Header):
+            await self._accept(found)
+        elif found:
+            await self._add(found)
 
     async def _add(self, chunks: list[ChunkCut]) -> None:
         for chunk in chunks:
             await self._jobs.add_chunk(self._id, chunk)
+            await self._admission.keep_pace(self._id, self._touch_if_due)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await trio.to_thread.run_sync(work, limiter=self._limiter)
@@ -162,8 +178,7 @@ class Upload:
             log.warning("upload_touch_failed", job_id=str(self._id), error=str(error))  # the next one may get through
 
     async def _clean_up(self, error: IngestError) -> None:
-        if self._cutter is not None:
-            await self._try("upload_object_left", self._in_thread(self._cutter.discard))
+        await self._try("upload_object_left", self._in_thread(self._intake.discard))
         if self._creating:
             await self._try("upload_job_left", self._jobs.fail_upload(self._id, error))
             await self._try("upload_objects_left", self._remove_objects())

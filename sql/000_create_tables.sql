@@ -2,10 +2,24 @@
 -- PostgreSQL 15 or newer. Everything lives in the schema "ingest"; target tables are never created here.
 --
 -- Rule for whoever writes a transaction: lock a chunk before its job, never the other way round. Only while a job is
--- received, when nobody else may touch its chunks, its own row is locked first: a chunk comes in before the end or not.
--- The row of a resumable upload is locked before its job's.
+-- received, its own row is locked first by whoever adds a chunk or completes it: a chunk comes in before the end or not.
+-- The row of a resumable upload, and an Idempotency-Key, are locked before their jobs.
 
 CREATE SCHEMA IF NOT EXISTS ingest;
+
+-- An Idempotency-Key: one request of a client, which makes its jobs once however often it is sent. Whoever serves the
+-- request holds the key and renews it; the jobs themselves say which of its files are in.
+CREATE TABLE IF NOT EXISTS ingest.request_keys (
+    id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    owner      text,                                    -- NULL: no API keys in use
+    key        text NOT NULL,
+    holder     uuid,                                    -- the request that is being served, if one is
+    renewed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    parts      integer CHECK (parts >= 1),              -- files of the request, once it was served to its end
+    expires_at timestamptz NOT NULL,
+    UNIQUE NULLS NOT DISTINCT (key, owner)
+);
+CREATE INDEX IF NOT EXISTS request_keys_expiring ON ingest.request_keys (expires_at);
 
 -- A job: one uploaded file for one dataset. The totals are written once, when the job ends; until then they are
 -- the sum over its chunks and the ledger (ingest.job_view).
@@ -35,6 +49,14 @@ CREATE TABLE IF NOT EXISTS ingest.jobs (
     max_rejects_percent double precision CHECK (max_rejects_percent BETWEEN 0 AND 100),        -- or as a share of the records read
     max_stored_rejects bigint NOT NULL DEFAULT 100000 CHECK (max_stored_rejects >= 0),          -- rejected records kept to look at
     in_order       boolean NOT NULL DEFAULT false,                                 -- chunks one after the other
+    load           text NOT NULL DEFAULT 'after_upload' CHECK (load IN ('after_upload', 'while_uploading')),
+    compression    text CHECK (compression IN ('gzip', 'zstd', 'bzip2')),          -- of the file as it was sent
+    refuse_duplicate boolean NOT NULL DEFAULT false,
+    duplicate_of   uuid REFERENCES ingest.jobs ON DELETE SET NULL,                  -- an earlier job with the same bytes
+    request_key    bigint REFERENCES ingest.request_keys ON DELETE SET NULL,
+    request_part   integer CHECK (request_part >= 1),
+    request_fingerprint bytea,                                                     -- SHA-256 of what was asked
+    owner          text,
     bytes_tried    bigint NOT NULL DEFAULT 0,                                      -- how far a load as a whole is
     created_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
     started_at     timestamptz,
@@ -43,10 +65,16 @@ CREATE TABLE IF NOT EXISTS ingest.jobs (
     CONSTRAINT finished_if_final CHECK ((finished_at IS NOT NULL) = (state IN ('completed', 'failed', 'cancelled'))),
     CONSTRAINT failed_has_reason CHECK ((state = 'failed') <= (error_code IS NOT NULL)),
     CONSTRAINT completed_adds_up CHECK (state <> 'completed'
-                                        OR records = inserted + updated + unchanged + skipped + rejected)
+                                        OR records = inserted + updated + unchanged + skipped + rejected),
+    CONSTRAINT whole_if_loaded_as_such CHECK (load = 'after_upload' OR mode = 'batches')
 );
 CREATE INDEX IF NOT EXISTS jobs_newest_first ON ingest.jobs (created_at DESC, id DESC);
 CREATE INDEX IF NOT EXISTS jobs_receiving ON ingest.jobs (updated_at) WHERE state = 'receiving';
+CREATE INDEX IF NOT EXISTS jobs_by_content ON ingest.jobs (sha256, dataset) WHERE sha256 IS NOT NULL;
+CREATE INDEX IF NOT EXISTS jobs_duplicates ON ingest.jobs (duplicate_of) WHERE duplicate_of IS NOT NULL;
+-- A request makes each of its jobs once: only a job whose upload is complete has a sha256.
+CREATE UNIQUE INDEX IF NOT EXISTS jobs_of_request ON ingest.jobs (request_key, request_part) WHERE sha256 IS NOT NULL;
+CREATE INDEX IF NOT EXISTS jobs_by_request ON ingest.jobs (request_key) WHERE request_key IS NOT NULL;
 CREATE INDEX IF NOT EXISTS jobs_open ON ingest.jobs (id) WHERE state IN ('pending', 'processing', 'paused');
 
 -- A resumable upload: the byte-receiving side of a job, over any number of requests. Its job is written when the header

@@ -87,24 +87,55 @@ SELECT ingest.enforce_budget($1, $2);
 
 -- name: create_job
 INSERT INTO ingest.jobs (id, dataset, filename, priority, queue, spec, bytes_total, mode, parent_id,
-                         max_rejects, max_rejects_percent, in_order, max_stored_rejects)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13);
+                         max_rejects, max_rejects_percent, in_order, max_stored_rejects,
+                         load, compression, refuse_duplicate, request_key, request_part, request_fingerprint)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19);
 
 -- name: add_chunk
--- Not waited for on disk: nothing counts before complete_upload, whose commit brings these to the disk with it.
+-- Not waited for on disk: nothing counts before complete_upload, whose commit brings these to the disk with it; and what
+-- is committed about a chunk comes after it in the log. Claimable at once if the job is loaded while it is uploaded.
 WITH unhurried AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))
-INSERT INTO ingest.chunks (job_id, ordinal, queue, priority, object_key, object_offset, length_bytes, file_offset,
+INSERT INTO ingest.chunks (job_id, ordinal, queue, priority, state, object_key, object_offset, length_bytes, file_offset,
                            first_line, records, batch_ends, batch_records, batch_lines, batch_blanks)
-SELECT id, $2, queue, priority, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12
-  FROM (SELECT id, queue, priority FROM ingest.jobs WHERE id = $1 AND state = 'receiving' FOR SHARE) AS receiving, unhurried
-RETURNING id;
+SELECT id, $2, queue, priority, CASE load WHEN 'while_uploading' THEN 'pending' ELSE 'receiving' END,
+       $3, $4, $5, $6, $7, $8, $9, $10, $11, $12
+  FROM (SELECT id, queue, priority, load FROM ingest.jobs WHERE id = $1 AND state = 'receiving' FOR SHARE) AS receiving, unhurried
+RETURNING id, CASE state WHEN 'pending' THEN ingest.announce_work(queue) END;
 
 -- name: touch_upload
 UPDATE ingest.jobs SET bytes_received = greatest(bytes_received, $2), updated_at = clock_timestamp()
  WHERE id = $1 AND state = 'receiving';
 
 -- name: complete_upload
-SELECT ingest.complete_upload($1, $2, $3, $4);
+SELECT * FROM ingest.complete_upload($1, $2, $3, $4);
+
+-- name: upload_backlog
+-- The bytes of job $1 that are stored and wait to be loaded, and the chunk that stands in the way of those after it. No row
+-- when the job takes no more data.
+SELECT (SELECT coalesce(sum(c.length_bytes), 0)::bigint FROM ingest.chunks c
+         WHERE c.job_id = j.id AND c.state IN ('pending', 'processing')) AS bytes,
+       (SELECT c.error_message FROM ingest.chunks c
+         WHERE c.job_id = j.id AND c.state = 'failed' AND j.in_order ORDER BY c.ordinal LIMIT 1) AS failure
+  FROM ingest.jobs j WHERE j.id = $1 AND j.state = 'receiving';
+
+-- name: begin_request
+SELECT * FROM ingest.begin_request($1, $2, $3, $4, $5);
+
+-- name: renew_request
+UPDATE ingest.request_keys SET renewed_at = clock_timestamp() WHERE id = $1 AND holder = $2;
+
+-- name: end_request
+SELECT ingest.end_request($1, $2, $3);
+
+-- name: forget_requests
+-- Keys that have expired and that nobody holds any more; a holder that was silent for $1 is dead.
+DELETE FROM ingest.request_keys
+ WHERE expires_at < clock_timestamp() AND (holder IS NULL OR renewed_at < clock_timestamp() - $1::interval);
+
+-- name: job_of_request
+-- The job that file $2 of the request with key $1 has become.
+SELECT id, sha256, request_fingerprint AS fingerprint FROM ingest.jobs
+ WHERE request_key = $1 AND request_part = $2 AND sha256 IS NOT NULL;
 
 -- name: fail_upload
 SELECT ingest.fail_upload($1, $2, $3);
@@ -204,9 +235,10 @@ SELECT line, (array_agg(raw ORDER BY id))[1] AS raw, (array_agg(raw_bytes ORDER 
 SELECT spec FROM ingest.jobs WHERE id = $1;
 
 -- name: failed_chunks
--- The failed chunks of job $1, the job's queue, and whether a chunk needs those before it.
+-- The failed chunks of job $1 if all of its file is there, the job's queue, and whether a chunk needs those before it.
 SELECT c.id, c.object_key, c.queue, j.in_order OR j.mode <> 'batches' AS needs_all
-  FROM ingest.chunks c JOIN ingest.jobs j ON j.id = c.job_id WHERE c.job_id = $1 AND c.state = 'failed' ORDER BY c.id;
+  FROM ingest.chunks c JOIN ingest.jobs j ON j.id = c.job_id
+ WHERE c.job_id = $1 AND c.state = 'failed' AND j.records IS NOT NULL ORDER BY c.id;
 
 -- name: retry_job
 SELECT ingest.retry_job($1, $2);
@@ -222,7 +254,7 @@ SELECT count(*) FILTER (WHERE state = 'pending') AS pending,
 -- for failed chunks, which can be retried (not those of a job over its error budget). A resumable upload has its object
 -- before its job is written.
 SELECT id, state NOT IN ('completed', 'cancelled')
-           AND (state <> 'failed' OR error_code <> 'E_TOO_MANY_REJECTS'
+           AND (state <> 'failed' OR error_code <> 'E_TOO_MANY_REJECTS' AND records IS NOT NULL
                                      AND EXISTS (SELECT FROM ingest.chunks c WHERE c.job_id = j.id AND c.state = 'failed')) AS needed
   FROM ingest.jobs j WHERE id = ANY ($1)
  UNION ALL

@@ -20,12 +20,14 @@ LAYERS = {
     4: {"web"},
     3: {"poller", "chunkrun", "reader", "writer", "heartbeat", "janitor", "worker", "work", "leases", "order",
         "wholefile"},
-    2: {"receiving", "resumable", "held", "follower", "uploadrows", "sources", "admission", "upload", "cutter", "jobs", "queue", "loading", "datasets", "targets", "storage", "objects", "spool", "events", "rejects",
-        "rejectcsv", "retrying"},
+    2: {"receiving", "resumable", "held", "follower", "uploadrows", "sources", "admission", "upload", "cutter", "intake",
+        "jobs", "queue", "loading", "datasets", "targets", "storage", "objects", "spool", "events", "rejects",
+        "rejectcsv", "retrying", "idempotency", "packing"},
     1: {"database", "statements", "datasetfiles", "logs", "memory"},
     0: {
         "definitions",
         "job", "spec", "budget", "formats", "formula", "chunk", "batch", "reject", "accounts", "dialect", "header", "splitter", "bits", "settings", "errors",
+        "unpacking", "digests",
     },
 }  # fmt: skip
 LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names}

@@ -16,6 +16,7 @@ from hypercorn.typing import (
 )
 
 from ingest.errors import IngestError, leaves
+from ingest.idempotency import RequestKeys
 from ingest.resumable import Resumable
 from ingest.settings import Settings
 from ingest.web.api import Datasets, Jobs, create_api
@@ -48,6 +49,7 @@ def create_app(
     retrying: Retrying,
     datasets: Datasets,
     health: HealthSource,
+    request_keys: RequestKeys,
     draining: trio.Event,
     health_only: bool = False,
 ) -> ASGIFramework:
@@ -57,6 +59,7 @@ def create_app(
     """
     uploads = Uploads(
         receiving,
+        request_keys,
         draining=draining,
         max_upload_bytes=settings.max_upload_bytes,
         upload_idle_s=settings.upload_idle_s,

@@ -8,12 +8,14 @@ from __future__ import annotations
 from typing import Protocol
 
 import structlog
+import trio
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope
 
 from ingest import datasets
 from ingest.definitions.preview import preview
 from ingest.dialect import Dialect
 from ingest.errors import FileError, IngestError, RequestError
+from ingest.unpacking import unpacked_start
 from ingest.web.answers import BASE, Answer, json_answer, problem_answer
 from ingest.web.body import Body
 from ingest.web.options import dialect_of, query
@@ -70,7 +72,8 @@ class Previews:
         data = bytearray()
         while piece := await body.next():
             data += piece
-        return json_answer(200, preview(bytes(data), dataset, dialect, max_record_bytes=self._max_record_bytes))
+        start = await trio.to_thread.run_sync(unpacked_start, bytes(data))
+        return json_answer(200, preview(start, dataset, dialect, max_record_bytes=self._max_record_bytes))
 
 
 def _for_a_sample(error: IngestError) -> IngestError:

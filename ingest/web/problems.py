@@ -13,6 +13,9 @@ from ingest.errors import DatabaseError, FileError, IngestError, RequestError, S
 # What a client is told to wait before it asks again: a restart of PostgreSQL or of the service takes a few seconds.
 RETRY_AFTER_S = 5
 
+# Codes of other statuses that waiting may cure.
+WAITING_HELPS = frozenset({"E_KEY_BUSY"})
+
 
 @dataclass(frozen=True, slots=True)
 class Kind:
@@ -53,14 +56,20 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "E_SOURCE_MISSING": Kind(404, "The source is not there"),
         "E_SOURCE_CHANGED": Kind(409, "The source has changed while it was read"),
         "E_TOO_MANY_SOURCES": Kind(429, "Too many sources are being read"),
+        "E_DUPLICATE": Kind(409, "The file was loaded before"),
+        "E_KEY_BUSY": Kind(409, "The request with this Idempotency-Key is being served"),
+        "E_KEY_REUSED": Kind(409, "The Idempotency-Key was used for another request"),
         "E_TIMEOUT": Kind(408, "The client sent nothing for too long"),
         "E_TOO_LARGE": Kind(413, "The body is larger than allowed"),
+        "E_DECOMPRESSED_LIMIT": Kind(413, "The file is larger than allowed when it is unpacked"),
         "E_MEDIA_TYPE": Kind(415, "The body has a form that is not accepted here"),
         "E_PARENT": Kind(422, "The file cannot correct that job"),
+        "E_DIGEST": Kind(422, "The bytes are not those of the digest"),
         # the file
         "E_FILE": Kind(422, "The file cannot be loaded"),
         "E_EMPTY": Kind(422, "The file is empty"),
         "E_NOT_CSV": Kind(422, "The file is not a CSV file"),
+        "E_COMPRESSED": Kind(422, "The file cannot be unpacked"),
         "E_ENCODING": Kind(422, "The file is not UTF-8"),
         "E_ENCODING_SUSPECT": Kind(422, "The file is not UTF-8"),
         "E_LINE_END": Kind(422, "The line ends are not understood"),
@@ -113,7 +122,8 @@ def kind_of(error: IngestError) -> Kind:
 def problem(error: IngestError) -> Problem:
     """Return the problem object of an error; its facts become further members and can replace none of RFC 9457's."""
     kind = kind_of(error)
-    headers = (("Retry-After", str(RETRY_AFTER_S)),) if kind.status == HTTPStatus.SERVICE_UNAVAILABLE else ()
+    wait = kind.status == HTTPStatus.SERVICE_UNAVAILABLE or error.code in WAITING_HELPS
+    headers = (("Retry-After", str(RETRY_AFTER_S)),) if wait else ()
     return Problem(kind.status, {**error.facts, **_members(error.code, kind, error.detail)}, headers)
 
 

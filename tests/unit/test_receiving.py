@@ -68,6 +68,10 @@ class MemoryJobs:
         await self._called("add_chunk")
         self.rows[job_id].chunks.append(cut)
 
+    async def backlog(self, job_id: UUID) -> int:
+        await self._called("backlog")
+        return 0
+
     async def touch(self, job_id: UUID, bytes_received: int) -> None:
         await self._called("touch")
         self.rows[job_id].touches.append(bytes_received)

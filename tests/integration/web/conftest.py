@@ -17,7 +17,7 @@ from ingest.web.app import create_app
 from ingest.web.edge import serve_http
 from ingest.web.listening import Address
 
-from .fakes import FakeDatasets, FakeHealth, FakeJobs, FakeReceiving, FakeRejects, FakeRetrying
+from .fakes import FakeDatasets, FakeHealth, FakeJobs, FakeReceiving, FakeRejects, FakeRetrying, no_request_keys
 
 MAX_UPLOAD_BYTES = 8 * 1024 * 1024
 
@@ -70,6 +70,7 @@ async def web(nursery: trio.Nursery, settings: Settings) -> AsyncIterator[Web]:
         retrying=retrying,
         datasets=FakeDatasets(),
         health=health,
+        request_keys=no_request_keys(),
         draining=draining,
     )
 

@@ -7,13 +7,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 from uuid import UUID, uuid4
 
 import trio
 
+from ingest.database import Database
 from ingest.definitions.tables import TableDataset
 from ingest.errors import FileError, IngestError, RequestError
+from ingest.idempotency import RequestKeys
 from ingest.job import JobState, JobView
 from ingest.receiving import UploadOptions
 from ingest.rejects import RejectFilter, RejectPage
@@ -29,7 +31,18 @@ def job_view(**changes: Any) -> JobView:
     """Return a job as the layer below would, with some fields changed."""
     fields: dict[str, Any] = dict.fromkeys(JobView.__dataclass_fields__, 0)
     nothing = dict.fromkeys(
-        ("rows_per_second", "eta_seconds", "error", "parent_id", "sha256", "started_at", "completed_at", "total_rows")
+        (
+            "rows_per_second",
+            "eta_seconds",
+            "error",
+            "parent_id",
+            "sha256",
+            "started_at",
+            "completed_at",
+            "total_rows",
+            "duplicate_of",
+            "compression",
+        )
     )
     now = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     return JobView(
@@ -190,6 +203,11 @@ class FakeFile:
             self._rejects.taken += 1
             return piece
         raise StopAsyncIteration
+
+
+def no_request_keys() -> RequestKeys:
+    """Keys without a database: nothing is asked of them for requests that have none."""
+    return RequestKeys(cast(Database, None), ttl_s=1)
 
 
 class FakeRetrying:

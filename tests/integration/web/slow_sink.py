@@ -16,7 +16,7 @@ from ingest.web.edge import serve_http
 from ingest.web.health import memory
 from ingest.web.listening import Address
 
-from .fakes import FakeDatasets, FakeHealth, FakeJobs, FakeReceiving, FakeRejects, FakeRetrying
+from .fakes import FakeDatasets, FakeHealth, FakeJobs, FakeReceiving, FakeRejects, FakeRetrying, no_request_keys
 
 
 async def main(bytes_per_s: float) -> None:
@@ -31,7 +31,7 @@ async def main(bytes_per_s: float) -> None:
     app = create_app(
         settings=Settings.from_environment({}), receiving=receiving, jobs=FakeJobs(), rejects=FakeRejects(),
         retrying=FakeRetrying(), datasets=FakeDatasets(), health=FakeHealth(), draining=trio.Event(),
-        resumable=cast(Any, None), sources=cast(Any, None),
+        resumable=cast(Any, None), sources=cast(Any, None), request_keys=no_request_keys(),
     )  # fmt: skip
 
     async def serve(task_status: trio.TaskStatus[Address]) -> None:

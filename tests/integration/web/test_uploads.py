@@ -88,7 +88,10 @@ async def test_a_chunked_body_arrives_whole(web: Web, size: int) -> None:
         ("f.csv?dataset=", 400, "E_OPTION"),
         ("f.csv?dataset=t&encodign=x", 400, "E_OPTION"),
         ("f.csv?dataset=t&encoding=latin-1", 400, "E_OPTION_UNSUPPORTED"),
-        ("f.csv?dataset=t&load=while_uploading", 400, "E_OPTION_UNSUPPORTED"),
+        ("f.csv?dataset=t&load=later", 400, "E_OPTION"),
+        ("f.csv?dataset=t&load=while_uploading&mode=atomic", 400, "E_OPTION"),
+        ("f.csv?dataset=t&load=while_uploading&on_duplicate=refuse", 400, "E_OPTION"),
+        ("f.csv?dataset=t&on_duplicate=maybe", 400, "E_OPTION"),
         ("f.csv?dataset=t&priority=10", 400, "E_OPTION"),
         ("f.csv?dataset=t&delimiter=ab", 400, "E_OPTION"),
         ("f.csv?dataset=%00", 400, "E_OPTION"),
@@ -117,7 +120,16 @@ async def test_an_unknown_option_is_named_with_those_that_exist(web: Web) -> Non
 
 
 @pytest.mark.parametrize(
-    ("header", "status"), [("Content-Encoding: gzip", 415), ("Idempotency-Key: x", 400), ("Repr-Digest: x", 400)]
+    ("header", "status"),
+    [
+        ("Content-Encoding: br", 415),
+        ("Content-Encoding: gzip, zstd", 415),
+        ("Idempotency-Key: two words", 400),
+        ('Idempotency-Key: ""', 400),
+        ("Repr-Digest: x", 400),
+        ("Content-Digest: sha-256=:AAAA:", 400),
+        ("Trailer: Repr-Digest", 400),
+    ],
 )
 async def test_a_promise_that_cannot_be_kept_is_refused(web: Web, header: str, status: int) -> None:
     """A header that asks for more than this version does is not ignored."""
