@@ -37,6 +37,7 @@ from ingest.rejects import Rejects
 from ingest.retrying import Retrying
 from ingest.settings import Settings
 from ingest.storage import Storage, open_storage
+from ingest.watching import Watching
 from ingest.web.app import create_app
 from ingest.web.edge import serve_http
 from ingest.web.health import BatchesInFlight, QueueStatistics, ServiceStatistics, WorkerStatistics
@@ -109,15 +110,18 @@ async def _serve(
     storage, stop, http_stop = open_storage(settings), stopping.requested, trio.Event()
     work = create_work(settings, database, storage, stop) if roles.worker else None
     service = Service(settings, roles, database, storage, work, stopping)
+    jobs = Jobs(database)
+    watching = Watching(jobs)
     async with trio.open_nursery() as outer:
         app = create_app(
             settings=settings,
-            receiving=Receiving(settings, storage, Jobs(database), datasets),
-            jobs=Jobs(database),
+            receiving=Receiving(settings, storage, jobs, datasets),
+            jobs=jobs,
             rejects=Rejects(database),
             retrying=Retrying(database, storage),
             datasets=datasets,
             health=service,
+            watching=watching,
             draining=stop,
             health_only=not roles.api,
         )
@@ -125,6 +129,8 @@ async def _serve(
             partial(serve_http, app, host=settings.host, port=settings.port, shutdown=http_stop, grace_s=HTTP_GRACE_S)
         )
         outer.start_soon(_keep_small, http_stop)
+        if roles.api:
+            outer.start_soon(watching.run, database, http_stop)
         stopping.ready = True
         announce(f"ingest is ready on {address.url}")
         with stopping.work:

@@ -34,7 +34,7 @@ CREATE TABLE IF NOT EXISTS ingest.jobs (
     max_rejects_percent double precision CHECK (max_rejects_percent BETWEEN 0 AND 100),        -- or as a share of the records read
     max_stored_rejects bigint NOT NULL DEFAULT 100000 CHECK (max_stored_rejects >= 0),          -- rejected records kept to look at
     in_order       boolean NOT NULL DEFAULT false,                                 -- chunks one after the other
-    bytes_tried    bigint NOT NULL DEFAULT 0,                                      -- how far a load as a whole is
+    bytes_tried    bigint NOT NULL DEFAULT 0,                                      -- how far a load as a whole has come, at best
     created_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
     started_at     timestamptz,
     finished_at    timestamptz,
@@ -45,6 +45,11 @@ CREATE TABLE IF NOT EXISTS ingest.jobs (
                                         OR records = inserted + updated + unchanged + skipped + rejected)
 );
 CREATE INDEX IF NOT EXISTS jobs_newest_first ON ingest.jobs (created_at DESC, id DESC);
+-- With id, so that a page of them and their number are found in the index alone.
+CREATE INDEX IF NOT EXISTS jobs_of_state ON ingest.jobs (state, created_at DESC, id DESC);
+CREATE INDEX IF NOT EXISTS jobs_of_dataset ON ingest.jobs (dataset, created_at DESC, id DESC) INCLUDE (state);
+CREATE INDEX IF NOT EXISTS jobs_ended ON ingest.jobs (finished_at)
+    INCLUDE (state, bytes_total, inserted, updated, unchanged, skipped, rejected) WHERE finished_at IS NOT NULL;
 CREATE INDEX IF NOT EXISTS jobs_receiving ON ingest.jobs (updated_at) WHERE state = 'receiving';
 CREATE INDEX IF NOT EXISTS jobs_open ON ingest.jobs (id) WHERE state IN ('pending', 'processing', 'paused');
 
@@ -96,6 +101,7 @@ CREATE TABLE IF NOT EXISTS ingest.chunks (
 ) WITH (fillfactor = 70);
 CREATE INDEX IF NOT EXISTS chunks_claimable ON ingest.chunks (queue, priority DESC, run_at, id) WHERE state = 'pending';
 CREATE INDEX IF NOT EXISTS chunks_processing ON ingest.chunks (claimed_at) WHERE state = 'processing';
+CREATE INDEX IF NOT EXISTS chunks_ended ON ingest.chunks (finished_at) WHERE finished_at IS NOT NULL;
 CREATE INDEX IF NOT EXISTS chunks_open ON ingest.chunks (job_id) WHERE state IN ('receiving', 'pending', 'processing');
 
 -- A lease: a worker's right to a chunk. A row of its own, because the writers lock the chunk row FOR SHARE and a

@@ -21,6 +21,7 @@ from ingest.job import JobState, JobView
 from ingest.web import options, rejects
 from ingest.web.answers import BASE, Answer, job_body, json_answer, problem_answer
 from ingest.web.edge import QuartConnection
+from ingest.web.etags import revalidated
 from ingest.web.health import Health, HealthSource
 from ingest.web.problems import http_problem, internal_problem, problem
 
@@ -49,6 +50,8 @@ class Jobs(Protocol):
     ) -> tuple[list[JobView], int]: ...
 
     async def chunks(self, job_id: UUID, *, page: int, limit: int) -> tuple[list[dict[str, Any]], int]: ...
+
+    async def statistics(self) -> dict[str, Any]: ...
 
 
 class Datasets(Protocol):
@@ -88,6 +91,7 @@ def create_api(
         (f"{BASE}/jobs/<job_id>/rejects", views.rejects),
         (f"{BASE}/jobs/<job_id>/rejects/summary", views.rejects_summary),
         (f"{BASE}/jobs/<job_id>/rejects.csv", views.rejects_csv),
+        (f"{BASE}/stats", views.stats),
         (f"{BASE}/datasets", views.datasets),
         (f"{BASE}/datasets/<name>", views.dataset),
     )
@@ -115,7 +119,7 @@ class Views:
 
     async def links(self) -> Answer:
         """Say where things are."""
-        paths = {name: f"{BASE}/{name}" for name in ("upload", "preview", "jobs", "datasets")}
+        paths = {name: f"{BASE}/{name}" for name in ("upload", "preview", "jobs", "stats", "datasets")}
         return json_answer(200, {"service": "ingest", "links": {**paths, "health": "/health"}})
 
     async def jobs(self) -> Answer:
@@ -158,6 +162,11 @@ class Views:
         """Run a failed job's failed chunks again."""
         _query()
         return await rejects.retry_answer(self._retrying, _uuid(job_id))
+
+    async def stats(self) -> Answer:
+        """Return what all jobs come to."""
+        _query()
+        return json_answer(200, await self._jobs.statistics())
 
     async def datasets(self) -> Answer:
         """Return every dataset that files can be sent for."""
@@ -206,6 +215,8 @@ def _responding(view: Any) -> Any:
 def _response(answer: Answer | Response) -> Response:
     if isinstance(answer, Response):
         return answer
+    if request.path.startswith(BASE):
+        answer = revalidated(answer, request.method, request.headers.get("If-None-Match"))
     return Response(answer.body, answer.status, dict(answer.headers))
 
 
