@@ -11,10 +11,11 @@ from typing import Any
 from uuid import UUID
 
 from ingest.chunk import ChunkCut
-from ingest.database import Database, Record
+from ingest.database import Database, Record, Session
 from ingest.errors import IngestError, RequestError
 from ingest.job import FINAL, JobMode, JobState, JobView, NewJob
 from ingest.statements import statement
+from ingest.statistics import Statistics
 
 # Nothing is wrong with the load, but perhaps with the export.
 NO_ROWS = {"code": "W_NO_ROWS", "message": "the file holds a header and no records"}
@@ -23,8 +24,6 @@ NO_ROWS = {"code": "W_NO_ROWS", "message": "the file holds a header and no recor
 PROGRESS_STEPS = 10_000
 # A job that began and ended at the same moment still had some time.
 SHORTEST_S = 0.001
-# What a statistic of "lately" looks back to.
-LATELY = timedelta(hours=24)
 
 
 class Jobs:
@@ -32,6 +31,7 @@ class Jobs:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._statistics = Statistics(database)
 
     async def create(self, new: NewJob) -> None:
         """Write a job that is being received; nothing of it can be claimed yet."""
@@ -75,17 +75,22 @@ class Jobs:
 
     async def many(self, ids: Sequence[UUID]) -> list[JobView]:
         """Return those of these jobs that exist, in the given order: one query."""
-        rows = await self._database.fetch(statement("jobs_by_id"), list(ids)) if ids else []
-        found = {row["id"]: view_from(row) for row in rows}
-        return [found[job_id] for job_id in ids if job_id in found]
+        return await self._database.run(lambda session: _many(session, ids))
 
     async def page(
         self, *, page: int, limit: int, status: str | None = None, dataset: str | None = None
     ) -> tuple[list[JobView], int]:
         """Return a page of jobs, newest first, and how many there are."""
-        rows = await self._database.fetch(statement("page_of_job_ids"), limit, (page - 1) * limit, status, dataset)
-        total = await self._database.value(statement("count_jobs"), status, dataset)
-        return await self.many([row["id"] for row in rows]), total
+        skipped = (page - 1) * limit
+
+        async def read(session: Session) -> tuple[list[JobView], int]:
+            rows = await session.fetch(statement("page_of_job_ids"), limit, skipped, status, dataset)
+            views = await _many(session, [row["id"] for row in rows])
+            if 0 < len(rows) < limit:  # the last page tells by itself
+                return views, skipped + len(rows)
+            return views, await session.value(statement("count_jobs"), status, dataset)
+
+        return await self._database.run(read)
 
     async def chunks(self, job_id: UUID, *, page: int, limit: int) -> tuple[list[dict[str, Any]], int]:
         """Return a page of a job's chunks in file order, and how many there are."""
@@ -93,22 +98,14 @@ class Jobs:
         return [_chunk_from(row) for row in rows], await self._database.value(statement("count_chunks"), job_id)
 
     async def statistics(self) -> dict[str, Any]:
-        """Return what the jobs of this database come to: all by state, those that ended lately in more detail."""
-        row = (await self._database.fetch(statement("statistics"), LATELY))[0]
-        depth = (await self._database.fetch(statement("queue_depth")))[0]
-        ended = {name: row[name] for name in ("completed", "failed", "cancelled")}
-        rows = {name: row[name] for name in ("inserted", "updated", "unchanged", "skipped", "rejected")}
-        judged = ended["completed"] + ended["failed"]
-        states = {state: row["states"].get(state, 0) for state in JobState}
-        return {
-            "jobs": {"total": sum(states.values()), **states},
-            "rows_per_second": round(row["rows_per_second"], 1),
-            "queue": {**depth, "oldest_age_s": round(depth["oldest_age_s"], 1)},
-            "lately": {
-                "hours": LATELY / timedelta(hours=1), "jobs": ended, "rows": rows, "bytes": row["bytes"],
-                "success_rate": round(ended["completed"] / judged, 4) if judged else None,
-            },
-        }  # fmt: skip
+        """Return what all jobs come to."""
+        return await self._statistics.read()
+
+
+async def _many(session: Session, ids: Sequence[UUID]) -> list[JobView]:
+    rows = await session.fetch(statement("jobs_by_id"), list(ids)) if ids else []
+    found = {row["id"]: view_from(row) for row in rows}
+    return [found[job_id] for job_id in ids if job_id in found]
 
 
 def _no_longer_receiving() -> RequestError:

@@ -175,5 +175,8 @@ CREATE TABLE IF NOT EXISTS ingest.datasets (
     PRIMARY KEY (name, version)
 );
 
+-- Pages of jobs and their number come from indexes alone, as long as the visibility map is up to date.
+ALTER TABLE ingest.jobs SET (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 500,
+                             autovacuum_vacuum_insert_scale_factor = 0.01, autovacuum_vacuum_insert_threshold = 500);
 ALTER TABLE ingest.chunks SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
 ALTER TABLE ingest.leases SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 200);

@@ -20,7 +20,7 @@ LAYERS = {
     4: {"web"},
     3: {"poller", "chunkrun", "reader", "writer", "heartbeat", "janitor", "worker", "work", "leases", "order",
         "wholefile"},
-    2: {"receiving", "upload", "cutter", "jobs", "queue", "loading", "datasets", "targets", "storage", "objects", "events", "watching", "rejects",
+    2: {"receiving", "upload", "cutter", "jobs", "queue", "loading", "datasets", "targets", "storage", "objects", "events", "watching", "statistics", "rejects",
         "rejectcsv", "retrying"},
     1: {"database", "statements", "datasetfiles", "logs", "memory"},
     0: {
