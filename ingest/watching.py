@@ -27,6 +27,10 @@ TICK_S = 0.7
 # Between two looks, however many changes are told: jobs of a few rows change a hundred times a second.
 LEAST_GAP_S = 0.1
 
+# Readers are told in groups with a gap, so that a thousand of them do not keep everybody else waiting at once.
+TOLD_AT_ONCE = 10
+TOLD_GAP_S = 0.001
+
 
 class JobSource(Protocol):
     """Where jobs are looked at."""
@@ -132,14 +136,16 @@ class Watching:
             return
         self._failing = False
         for job_id in ids:
-            self._tell(job_id, found.get(job_id))
+            await self._tell(job_id, found.get(job_id))
 
-    def _tell(self, job_id: UUID, view: JobView | None) -> None:
-        """Hand on what has changed since the last look."""
+    async def _tell(self, job_id: UUID, view: JobView | None) -> None:
+        """Hand on what has changed since the last look, to a few readers at a time."""
         readers = self._readers.get(job_id)
         latest = self._latest.get(job_id)
         if not readers or (latest is not None and latest.view == view):
             return
         tidings = self._latest[job_id] = Tidings(view)
-        for reader in readers:
+        for number, reader in enumerate(list(readers), 1):
             reader.put(tidings)
+            if number % TOLD_AT_ONCE == 0:
+                await trio.sleep(TOLD_GAP_S)

@@ -38,6 +38,8 @@ BODY_BYTES = 64 * 1024
 BODY_S = 2.0
 # Readers at the same time in this process; each costs a socket and some tens of KB.
 MAX_STREAMS = 1000
+# Of clients that come at the same moment, as after a restart, so many are let in at a time: others want the database.
+ADMITTED_AT_ONCE = 4
 
 log = structlog.get_logger("ingest.web")
 
@@ -60,6 +62,7 @@ class Streams:
         self._jobs = jobs
         self._watching = watching
         self._draining = draining
+        self._door = trio.CapacityLimiter(ADMITTED_AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         """Serve one client until its stream ends or it leaves. Cancellation breaks the stream off."""
@@ -94,8 +97,9 @@ class Streams:
         query(scope["query_string"], ())
         if self._watching.readers >= MAX_STREAMS:
             raise RequestError("too many clients read along; try again in a moment", code="E_TOO_MANY_STREAMS")
-        if await self._jobs.get(job_id) is None:
-            raise _no_job(str(job_id))
+        async with self._door:
+            if await self._jobs.get(job_id) is None:
+                raise _no_job(str(job_id))
         return Answer(200, STREAM_HEADERS, b"") if scope.get("method") == "HEAD" else job_id
 
     async def _stream(self, job_id: UUID, teller: Teller, seen: int) -> None:
