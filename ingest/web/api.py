@@ -6,6 +6,7 @@ Each view asks one question of the layer below and formats the answer.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -217,7 +218,10 @@ def _response(answer: Answer | Response) -> Response:
         return answer
     if request.path.startswith(BASE):
         answer = revalidated(answer, request.method, request.headers.get("If-None-Match"))
-    return Response(answer.body, answer.status, dict(answer.headers))
+    response = Response(answer.body, answer.status, dict(answer.headers))
+    if answer.status == HTTPStatus.NOT_MODIFIED:
+        response.headers.pop("Content-Type")  # the framework's, for what has no content
+    return response
 
 
 def _on_ingest_error(error: IngestError) -> Response:
