@@ -27,6 +27,8 @@ TICK_S = 0.7
 # Between two looks, however many changes are told: jobs of a few rows change a hundred times a second.
 LEAST_GAP_S = 0.1
 
+# A database that has not answered by then is asked again, on another connection.
+LOOK_S = 5.0
 # Readers are told in groups with a gap, so that a thousand of them do not keep everybody else waiting at once.
 TOLD_AT_ONCE = 10
 TOLD_GAP_S = 0.001
@@ -128,10 +130,11 @@ class Watching:
             return
         self.looks += 1
         try:
-            found = {view.id: view for view in await self._jobs.many(ids)}
-        except DatabaseError as error:
+            with trio.fail_after(LOOK_S):
+                found = {view.id: view for view in await self._jobs.many(ids)}
+        except (DatabaseError, trio.TooSlowError) as error:
             if not self._failing:
-                log.warning("watch_failed", code=error.code, jobs=len(ids))
+                log.warning("watch_failed", error=type(error).__name__, jobs=len(ids))
             self._failing = True
             return
         self._failing = False

@@ -15,10 +15,13 @@ from trio_websocket import ConnectionClosed
 from ingest import watching
 from ingest.errors import UnavailableError
 from ingest.job import JobState, JobView
+from ingest.settings import Settings
+from ingest.watching import Watching
 from ingest.web import edge, protocol, stream
+from ingest.web.app import create_app
 
 from .conftest import Web
-from .fakes import job_view
+from .fakes import FakeDatasets, FakeHealth, FakeJobs, FakeReceiving, FakeRejects, FakeRetrying, job_view
 from .streams import Event, messages, reading
 
 BASE = "/api/v1/csv"
@@ -305,6 +308,42 @@ async def test_a_client_that_leaves_is_forgotten(web: Web) -> None:
             await socket.get_message()
             assert web.watching.readers == 2
         await until(lambda: web.watching.readers == 0)
+
+
+async def test_a_database_that_does_not_answer_only_delays(
+    web: Web, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is asked again."""
+    monkeypatch.setattr(watching, "LOOK_S", 0.05)
+    view, ask, hangs = JOB(progress=0.1), web.jobs.many, True
+    show(web, view)
+
+    async def many(ids: Any) -> list[JobView]:
+        if hangs:
+            await trio.sleep_forever()
+        return await ask(ids)
+
+    web.jobs.many = many  # type: ignore[method-assign]
+    with trio.fail_after(PATIENCE_S):
+        async with reading(f"{web.address.url}{BASE}/jobs/{view.id}/stream") as events:
+            await until(lambda: web.watching.looks > 3)
+            hangs = False
+            assert (await anext(events)).job["progress"] == 0.1
+
+
+async def test_a_worker_of_its_own_has_no_streams(settings: Settings) -> None:
+    """It answers probes."""
+    app = create_app(
+        settings=settings, receiving=FakeReceiving(), jobs=FakeJobs(), rejects=FakeRejects(), retrying=FakeRetrying(),
+        datasets=FakeDatasets(), health=FakeHealth(), watching=Watching(FakeJobs()), draining=trio.Event(), health_only=True,
+    )  # fmt: skip
+    said: list[Any] = []
+
+    async def send(message: Any) -> None:
+        said.append(message)
+
+    await app({"type": "websocket", "path": "/", "raw_path": b"/", "headers": []}, trio.sleep_forever, send)  # type: ignore[typeddict-item, arg-type]
+    assert [message["type"] for message in said] == ["websocket.close"]
 
 
 async def test_a_database_that_is_away_only_delays(web: Web, quick: None) -> None:
