@@ -6,17 +6,24 @@ Every state change is a function in sql/; nothing here decides what a state may 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from ingest.chunk import ChunkCut
-from ingest.database import Database, Record
+from ingest.database import Database, Record, Session
 from ingest.errors import IngestError, RequestError
 from ingest.job import FINAL, JobMode, JobState, JobView, NewJob
 from ingest.statements import statement
+from ingest.statistics import Statistics
 
 # Nothing is wrong with the load, but perhaps with the export.
 NO_ROWS = {"code": "W_NO_ROWS", "message": "the file holds a header and no records"}
+
+# Progress is shown in ten-thousandths.
+PROGRESS_STEPS = 10_000
+# A job that began and ended at the same moment still had some time.
+SHORTEST_S = 0.001
 
 
 class Jobs:
@@ -24,6 +31,7 @@ class Jobs:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._statistics = Statistics(database)
 
     async def create(self, new: NewJob) -> None:
         """Write a job that is being received; nothing of it can be claimed yet."""
@@ -86,26 +94,42 @@ class Jobs:
 
     async def get(self, job_id: UUID) -> JobView | None:
         """Return a job as the API shows it, or None."""
-        views = await self._views([job_id])
+        views = await self.many([job_id])
         return views[0] if views else None
+
+    async def many(self, ids: Sequence[UUID]) -> list[JobView]:
+        """Return those of these jobs that exist, in the given order: one query."""
+        return await self._database.run(lambda session: _many(session, ids))
 
     async def page(
         self, *, page: int, limit: int, status: str | None = None, dataset: str | None = None
     ) -> tuple[list[JobView], int]:
         """Return a page of jobs, newest first, and how many there are."""
-        rows = await self._database.fetch(statement("page_of_job_ids"), limit, (page - 1) * limit, status, dataset)
-        total = await self._database.value(statement("count_jobs"), status, dataset)
-        return await self._views([row["id"] for row in rows]), total
+        skipped = (page - 1) * limit
+
+        async def read(session: Session) -> tuple[list[JobView], int]:
+            rows = await session.fetch(statement("page_of_job_ids"), limit, skipped, status, dataset)
+            views = await _many(session, [row["id"] for row in rows])
+            if 0 < len(rows) < limit:  # the last page tells by itself
+                return views, skipped + len(rows)
+            return views, await session.value(statement("count_jobs"), status, dataset)
+
+        return await self._database.run(read)
 
     async def chunks(self, job_id: UUID, *, page: int, limit: int) -> tuple[list[dict[str, Any]], int]:
         """Return a page of a job's chunks in file order, and how many there are."""
         rows = await self._database.fetch(statement("page_of_chunks"), job_id, limit, (page - 1) * limit)
         return [_chunk_from(row) for row in rows], await self._database.value(statement("count_chunks"), job_id)
 
-    async def _views(self, ids: Sequence[UUID]) -> list[JobView]:
-        rows = await self._database.fetch(statement("jobs_by_id"), list(ids)) if ids else []
-        found = {row["id"]: view_from(row) for row in rows}
-        return [found[job_id] for job_id in ids if job_id in found]
+    async def statistics(self) -> dict[str, Any]:
+        """Return what all jobs come to."""
+        return await self._statistics.read()
+
+
+async def _many(session: Session, ids: Sequence[UUID]) -> list[JobView]:
+    rows = await session.fetch(statement("jobs_by_id"), list(ids)) if ids else []
+    found = {row["id"]: view_from(row) for row in rows}
+    return [found[job_id] for job_id in ids if job_id in found]
 
 
 def _no_longer_receiving(view: JobView | None) -> RequestError:
@@ -126,7 +150,7 @@ def view_from(row: Record) -> JobView:
     suffix = "" if final else "_now"
     counts = {name: row[name + suffix] for name in ("inserted", "updated", "unchanged", "skipped", "rejected")}
     processed = counts["inserted"] + counts["updated"] + counts["unchanged"]
-    speed, eta_s = _pace(row, final)
+    speed, eta_s = _pace(row, state)
     return JobView(
         id=row["id"],
         dataset=row["dataset"],
@@ -164,14 +188,23 @@ def view_from(row: Record) -> JobView:
 
 
 def _progress(row: Record, state: JobState) -> float:
-    """Return the loaded share of the file's bytes; 0 while it is received and its end is not known."""
+    """Return the loaded share of the file's bytes, rounded down: 1 is said of a completed job only.
+
+    While bytes still arrive it is the share of what the client announced, and 0 when it announced nothing: a share of
+    what has arrived so far would fall whenever more arrives.
+    """
     if state is JobState.COMPLETED:
         return 1.0
-    size = row["bytes_to_load"]
-    if state is JobState.RECEIVING:
-        # What was announced counts the header too and so is never less than what there will be to load.
-        size = None if row["compression"] else row["bytes_total"]
-    return float(round(min(_bytes_done(row) / size, 1.0), 4)) if size else 0.0
+    whole = _bytes_in_all(row, state)
+    return min(_bytes_done(row) * PROGRESS_STEPS // whole, PROGRESS_STEPS - 1) / PROGRESS_STEPS if whole else 0.0
+
+
+def _bytes_in_all(row: Record, state: JobState) -> int | None:
+    """Return the bytes there are to load; None while nobody can know."""
+    if state is not JobState.RECEIVING:
+        return int(row["bytes_to_load"])
+    announced = None if row["compression"] else row["bytes_total"]
+    return announced if announced is not None and announced >= row["bytes_to_load"] else None
 
 
 def _bytes_processed(row: Record, state: JobState) -> int:
@@ -188,16 +221,29 @@ def _bytes_done(row: Record) -> int:
     return int(row["bytes_loaded"] if row["mode"] == JobMode.BATCHES else row["bytes_tried"])
 
 
-def _pace(row: Record, final: bool) -> tuple[float | None, float | None]:
-    """Return rows per second since the first claim and, for a running job, the seconds that are left at that pace."""
+def _pace(row: Record, state: JobState) -> tuple[float | None, float | None]:
+    """Return the rows per second and, for a job at work, the seconds that are left at the pace of its bytes.
+
+    The pace of a job at work is that of the last half minute, of one that has ended that from its first claim to its
+    end. A job that waits has none. A load as a whole tells only how many bytes it has read.
+    """
     if row["started_at"] is None:
         return None, None
-    elapsed_s = max(((row["finished_at"] or row["read_at"]) - row["started_at"]).total_seconds(), 0.001)
-    rows = row["inserted_now"] + row["updated_now"] + row["unchanged_now"] + row["skipped_now"] + row["rejected_now"]
-    done = _bytes_done(row)
-    eta_s = (
-        None
-        if final or not done or row["state"] == JobState.RECEIVING
-        else round((row["bytes_to_load"] - done) * elapsed_s / done, 1)
-    )
-    return round(rows / elapsed_s, 1), eta_s
+    if state in FINAL:
+        return round(_rows_done(row) / _seconds((row["finished_at"] or row["read_at"]) - row["started_at"]), 1), None
+    if row["recent_s"] is None:
+        return None, None
+    window_s, recent_bytes = max(row["recent_s"], SHORTEST_S), row["recent_bytes"]
+    if row["mode"] != JobMode.BATCHES:
+        window_s, recent_bytes = _seconds(row["read_at"] - row["started_at"]), row["bytes_tried"]
+    whole = _bytes_in_all(row, state)
+    eta_s = round((whole - _bytes_done(row)) * window_s / recent_bytes, 1) if whole and recent_bytes else None
+    return round(row["recent_rows"] / window_s, 1) if row["mode"] == JobMode.BATCHES else None, eta_s
+
+
+def _rows_done(row: Record) -> int:
+    return sum(row[f"{name}_now"] for name in ("inserted", "updated", "unchanged", "skipped", "rejected"))
+
+
+def _seconds(span: timedelta) -> float:
+    return max(span.total_seconds(), SHORTEST_S)

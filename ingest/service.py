@@ -41,6 +41,7 @@ from ingest.settings import Settings
 from ingest.sources import Sources
 from ingest.storage import Storage, open_storage
 from ingest.uploadrows import UploadRows
+from ingest.watching import Watching
 from ingest.web.app import create_app
 from ingest.web.edge import serve_http
 from ingest.web.health import BatchesInFlight, QueueStatistics, ServiceStatistics, WorkerStatistics
@@ -117,6 +118,7 @@ async def _serve(
     receiving = Receiving(settings, storage, jobs, datasets)
     resumable = Resumable(settings, storage, jobs, datasets, rows)
     sources = Sources(receiving, jobs, settings.source_roots)
+    watching = Watching(jobs)
     async with trio.open_nursery() as outer:
         outer.start_soon(resumable.run, stop)
         outer.start_soon(sources.run, stop)
@@ -131,6 +133,7 @@ async def _serve(
             datasets=datasets,
             request_keys=RequestKeys(database, ttl_s=settings.idempotency_ttl_s),
             health=service,
+            watching=watching,
             draining=stop,
             health_only=not roles.api,
         )
@@ -138,6 +141,8 @@ async def _serve(
             partial(serve_http, app, host=settings.host, port=settings.port, shutdown=http_stop, grace_s=HTTP_GRACE_S)
         )
         outer.start_soon(_keep_small, http_stop)
+        if roles.api:
+            outer.start_soon(watching.run, database, http_stop)
         stopping.ready = True
         announce(f"ingest is ready on {address.url}")
         with stopping.work:

@@ -57,7 +57,7 @@ CREATE TABLE IF NOT EXISTS ingest.jobs (
     request_part   integer CHECK (request_part >= 1),
     request_fingerprint bytea,                                                     -- SHA-256 of what was asked
     owner          text,
-    bytes_tried    bigint NOT NULL DEFAULT 0,                                      -- how far a load as a whole is
+    bytes_tried    bigint NOT NULL DEFAULT 0,                                      -- how far a load as a whole has come, at best
     created_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
     started_at     timestamptz,
     finished_at    timestamptz,
@@ -69,6 +69,11 @@ CREATE TABLE IF NOT EXISTS ingest.jobs (
     CONSTRAINT whole_if_loaded_as_such CHECK (load = 'after_upload' OR mode = 'batches')
 );
 CREATE INDEX IF NOT EXISTS jobs_newest_first ON ingest.jobs (created_at DESC, id DESC);
+-- With id, so that a page of them and their number are found in the index alone.
+CREATE INDEX IF NOT EXISTS jobs_of_state ON ingest.jobs (state, created_at DESC, id DESC);
+CREATE INDEX IF NOT EXISTS jobs_of_dataset ON ingest.jobs (dataset, created_at DESC, id DESC) INCLUDE (state);
+CREATE INDEX IF NOT EXISTS jobs_ended ON ingest.jobs (finished_at)
+    INCLUDE (state, bytes_total, inserted, updated, unchanged, skipped, rejected) WHERE finished_at IS NOT NULL;
 CREATE INDEX IF NOT EXISTS jobs_receiving ON ingest.jobs (updated_at) WHERE state = 'receiving';
 CREATE INDEX IF NOT EXISTS jobs_by_content ON ingest.jobs (sha256, dataset) WHERE sha256 IS NOT NULL;
 CREATE INDEX IF NOT EXISTS jobs_duplicates ON ingest.jobs (duplicate_of) WHERE duplicate_of IS NOT NULL;
@@ -146,6 +151,7 @@ CREATE TABLE IF NOT EXISTS ingest.chunks (
 ) WITH (fillfactor = 70);
 CREATE INDEX IF NOT EXISTS chunks_claimable ON ingest.chunks (queue, priority DESC, run_at, id) WHERE state = 'pending';
 CREATE INDEX IF NOT EXISTS chunks_processing ON ingest.chunks (claimed_at) WHERE state = 'processing';
+CREATE INDEX IF NOT EXISTS chunks_ended ON ingest.chunks (finished_at) WHERE finished_at IS NOT NULL;
 CREATE INDEX IF NOT EXISTS chunks_open ON ingest.chunks (job_id) WHERE state IN ('receiving', 'pending', 'processing');
 
 -- A lease: a worker's right to a chunk. A row of its own, because the writers lock the chunk row FOR SHARE and a
@@ -219,5 +225,8 @@ CREATE TABLE IF NOT EXISTS ingest.datasets (
     PRIMARY KEY (name, version)
 );
 
+-- Pages of jobs and their number come from indexes alone, as long as the visibility map is up to date.
+ALTER TABLE ingest.jobs SET (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 500,
+                             autovacuum_vacuum_insert_scale_factor = 0.01, autovacuum_vacuum_insert_threshold = 500);
 ALTER TABLE ingest.chunks SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
 ALTER TABLE ingest.leases SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 200);

@@ -217,14 +217,14 @@ BEGIN
     RETURN 'finished';
 END $$;
 
--- The chunks of a job that is loaded as a whole, for whoever holds its first one; what an earlier try found is forgotten.
+-- The chunks of a job that is loaded as a whole, for whoever holds its first one; what an earlier try found is forgotten,
+-- but not how far it came (bytes_tried): progress does not go backwards.
 CREATE OR REPLACE FUNCTION ingest.begin_whole(p_chunk bigint, p_epoch bigint) RETURNS SETOF ingest.chunks LANGUAGE plpgsql AS $$
 DECLARE
     v_job uuid;
 BEGIN
     SELECT job_id INTO v_job FROM ingest.chunks WHERE id = p_chunk AND epoch = p_epoch AND state = 'processing' FOR SHARE;
     DELETE FROM ingest.rejects WHERE job_id = v_job;
-    UPDATE ingest.jobs SET bytes_tried = 0 WHERE id = v_job;
     RETURN QUERY SELECT * FROM ingest.chunks WHERE job_id = v_job ORDER BY ordinal;
 END $$;
 
@@ -438,7 +438,7 @@ BEGIN
     GET DIAGNOSTICS v_count = ROW_COUNT;
     UPDATE ingest.jobs
        SET state = 'pending', error_code = NULL, error_message = NULL, finished_at = NULL, updated_at = clock_timestamp(),
-           inserted = 0, updated = 0, unchanged = 0, skipped = 0, rejected = 0
+           inserted = 0, updated = 0, unchanged = 0, skipped = 0, rejected = 0, bytes_tried = 0
      WHERE id = p_job AND state = 'failed' AND error_code <> 'E_TOO_MANY_REJECTS' AND records IS NOT NULL AND v_count > 0
     RETURNING queue INTO v_queue;
     IF NOT FOUND THEN

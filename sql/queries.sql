@@ -27,7 +27,7 @@ SELECT c.*, j.spec, j.mode, j.parent_id, j.max_stored_rejects, false AS has_budg
   FROM ingest.begin_whole($1, $2) c JOIN ingest.jobs j ON j.id = c.job_id ORDER BY c.ordinal;
 
 -- name: note_progress
-UPDATE ingest.jobs SET bytes_tried = $2, updated_at = clock_timestamp() WHERE id = $1 AND state = 'processing';
+UPDATE ingest.jobs SET bytes_tried = greatest(bytes_tried, $2), updated_at = clock_timestamp() WHERE id = $1 AND state = 'processing';
 
 -- name: over_budget
 -- What to say about job $1 when, of $2 records, $3 were rejected; NULL while that is within its budget.
@@ -144,8 +144,8 @@ SELECT ingest.fail_upload($1, $2, $3);
 SELECT ingest.fail_silent_uploads($1) AS job_id;
 
 -- name: jobs_by_id
--- Jobs with the progress of their chunks and, for chunks at work, of their ledger.
-SELECT j.*, p.*, clock_timestamp() AS read_at,
+-- Jobs with the progress of their chunks and, for chunks at work, of their ledger; for jobs at work with their latest pace.
+SELECT j.*, p.*, r.*, clock_timestamp() AS read_at,
        (SELECT count(DISTINCT r.line) FROM ingest.rejects r WHERE r.job_id = j.id AND r.resolved_by IS NOT NULL) AS resolved
   FROM ingest.jobs j
   CROSS JOIN LATERAL (
@@ -167,6 +167,7 @@ SELECT j.*, p.*, clock_timestamp() AS read_at,
                 FROM ingest.ledger g WHERE g.chunk_id = c.id AND c.state IN ('pending', 'processing', 'failed', 'cancelled')) l
            ON c.epoch > 0 AND c.state <> 'completed'
         WHERE c.job_id = j.id) p
+  LEFT JOIN LATERAL ingest.recent_pace(j.id) r ON j.state IN ('receiving', 'processing')
  WHERE j.id = ANY ($1);
 
 -- name: page_of_job_ids
@@ -248,6 +249,19 @@ SELECT count(*) FILTER (WHERE state = 'pending') AS pending,
        count(*) FILTER (WHERE state = 'processing') AS processing,
        coalesce(extract(epoch FROM clock_timestamp() - min(run_at) FILTER (WHERE state = 'pending')), 0)::float8 AS oldest_age_s
   FROM ingest.chunks WHERE state IN ('pending', 'processing');
+
+-- name: statistics
+-- The service as a whole: jobs by state, what ended within $1, and how fast rows come in now.
+SELECT s.*, e.*, r.rows_per_second
+  FROM (SELECT coalesce(jsonb_object_agg(state, jobs), '{}') AS states
+          FROM (SELECT state, count(*) AS jobs FROM ingest.jobs GROUP BY state) AS t) AS s,
+       (SELECT count(*) FILTER (WHERE state = 'completed') AS completed, count(*) FILTER (WHERE state = 'failed') AS failed,
+               count(*) FILTER (WHERE state = 'cancelled') AS cancelled, coalesce(sum(bytes_total), 0)::bigint AS bytes,
+               coalesce(sum(inserted), 0)::bigint AS inserted, coalesce(sum(updated), 0)::bigint AS updated,
+               coalesce(sum(unchanged), 0)::bigint AS unchanged, coalesce(sum(skipped), 0)::bigint AS skipped,
+               coalesce(sum(rejected), 0)::bigint AS rejected
+          FROM ingest.jobs WHERE finished_at > clock_timestamp() - $1::interval) AS e,
+       ingest.overall_pace() AS r (rows_per_second);
 
 -- name: jobs_with_objects
 -- Which of the jobs in $1 exist, and whether their stored chunks may still be read: not when the job has ended, except

@@ -22,7 +22,7 @@ LAYERS = {
         "wholefile"},
     2: {"receiving", "resumable", "held", "follower", "uploadrows", "sources", "admission", "upload", "cutter", "intake",
         "jobs", "queue", "loading", "datasets", "targets", "storage", "objects", "spool", "events", "rejects",
-        "rejectcsv", "retrying", "idempotency", "packing"},
+        "rejectcsv", "retrying", "idempotency", "packing", "watching", "statistics"},
     1: {"database", "statements", "datasetfiles", "logs", "memory"},
     0: {
         "definitions",

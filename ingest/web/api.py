@@ -6,6 +6,7 @@ Each view asks one question of the layer below and formats the answer.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -21,6 +22,7 @@ from ingest.job import JobState, JobView
 from ingest.web import options, rejects
 from ingest.web.answers import BASE, Answer, job_body, json_answer, problem_answer
 from ingest.web.edge import QuartConnection
+from ingest.web.etags import revalidated
 from ingest.web.health import Health, HealthSource
 from ingest.web.problems import http_problem, internal_problem, problem
 
@@ -49,6 +51,8 @@ class Jobs(Protocol):
     ) -> tuple[list[JobView], int]: ...
 
     async def chunks(self, job_id: UUID, *, page: int, limit: int) -> tuple[list[dict[str, Any]], int]: ...
+
+    async def statistics(self) -> dict[str, Any]: ...
 
 
 class Datasets(Protocol):
@@ -88,6 +92,7 @@ def create_api(
         (f"{BASE}/jobs/<job_id>/rejects", views.rejects),
         (f"{BASE}/jobs/<job_id>/rejects/summary", views.rejects_summary),
         (f"{BASE}/jobs/<job_id>/rejects.csv", views.rejects_csv),
+        (f"{BASE}/stats", views.stats),
         (f"{BASE}/datasets", views.datasets),
         (f"{BASE}/datasets/<name>", views.dataset),
     )
@@ -115,7 +120,7 @@ class Views:
 
     async def links(self) -> Answer:
         """Say where things are."""
-        paths = {name: f"{BASE}/{name}" for name in ("upload", "preview", "jobs", "datasets")}
+        paths = {name: f"{BASE}/{name}" for name in ("upload", "preview", "jobs", "stats", "datasets")}
         return json_answer(200, {"service": "ingest", "links": {**paths, "health": "/health"}})
 
     async def jobs(self) -> Answer:
@@ -158,6 +163,11 @@ class Views:
         """Run a failed job's failed chunks again."""
         _query()
         return await rejects.retry_answer(self._retrying, _uuid(job_id))
+
+    async def stats(self) -> Answer:
+        """Return what all jobs come to."""
+        _query()
+        return json_answer(200, await self._jobs.statistics())
 
     async def datasets(self) -> Answer:
         """Return every dataset that files can be sent for."""
@@ -206,7 +216,12 @@ def _responding(view: Any) -> Any:
 def _response(answer: Answer | Response) -> Response:
     if isinstance(answer, Response):
         return answer
-    return Response(answer.body, answer.status, dict(answer.headers))
+    if request.path.startswith(BASE):
+        answer = revalidated(answer, request.method, request.headers.get("If-None-Match"))
+    response = Response(answer.body, answer.status, dict(answer.headers))
+    if answer.status == HTTPStatus.NOT_MODIFIED:
+        response.headers.pop("Content-Type")  # the framework's, for what has no content
+    return response
 
 
 def _on_ingest_error(error: IngestError) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import structlog
 import trio
@@ -10,8 +11,6 @@ from hypercorn.typing import (
     ASGIFramework,
     ASGIReceiveCallable,
     ASGISendCallable,
-    ASGISendEvent,
-    HTTPScope,
     Scope,
 )
 
@@ -19,11 +18,13 @@ from ingest.errors import IngestError, leaves
 from ingest.idempotency import RequestKeys
 from ingest.resumable import Resumable
 from ingest.settings import Settings
+from ingest.watching import Watching
 from ingest.web.api import Datasets, Jobs, create_api
 from ingest.web.health import HealthSource
 from ingest.web.previews import Previews, is_preview
 from ingest.web.rejects import Rejects, Retrying
 from ingest.web.sources import Loading, SourceJobs, is_source
+from ingest.web.stream import Streams, is_stream
 from ingest.web.tus import Tus, is_tus
 from ingest.web.uploads import Receiving, Uploads, is_upload
 
@@ -33,7 +34,7 @@ SECURITY_HEADERS = (
     (b"referrer-policy", b"no-referrer"),
 )
 
-Handler = Callable[[HTTPScope, ASGIReceiveCallable, ASGISendCallable], Awaitable[None]]
+Handler = Callable[[Any, ASGIReceiveCallable, ASGISendCallable], Awaitable[None]]
 
 log = structlog.get_logger("ingest.access")
 
@@ -50,6 +51,7 @@ def create_app(
     datasets: Datasets,
     health: HealthSource,
     request_keys: RequestKeys,
+    watching: Watching,
     draining: trio.Event,
     health_only: bool = False,
 ) -> ASGIFramework:
@@ -72,6 +74,7 @@ def create_app(
     )
     source_jobs = SourceJobs(sources, draining=draining, upload_idle_s=settings.upload_idle_s)
     previews = Previews(datasets, upload_idle_s=settings.upload_idle_s, max_record_bytes=settings.max_record_bytes)
+    streams = Streams(jobs, watching, draining=draining)
     api = create_api(
         jobs=jobs,
         rejects=rejects,
@@ -83,19 +86,26 @@ def create_app(
     )
 
     def in_front_of_api(scope: HTTPScope) -> Handler:
-        if health_only:
-            return api
-        if is_tus(scope["raw_path"]):
+        path = scope["raw_path"]
+        if is_stream(path):
+            return streams
+        if is_tus(path):
             return tus
         if is_source(scope):
             return source_jobs
-        return uploads if is_upload(scope["raw_path"]) else previews if is_preview(scope) else api
+        return uploads if is_upload(path) else previews if is_preview(scope) else api
+
+    def handler_of(scope: Scope) -> Handler | None:
+        if scope["type"] == "websocket":
+            return _no_websocket if health_only else streams
+        if scope["type"] != "http":
+            return None
+        return api if health_only else in_front_of_api(scope)
 
     async def app(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-        if scope["type"] == "http":
-            await _serve(in_front_of_api(scope), scope, receive, send)
-        elif scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1000, "reason": None})  # nothing here speaks WebSocket
+        handler = handler_of(scope)
+        if handler is not None:
+            await _serve(handler, scope, receive, send)
 
     return app
 
@@ -108,17 +118,28 @@ class Exchange:
         self.status: int | None = None  # None: the client left before an answer
         self.sent_bytes = 0
 
-    async def send(self, message: ASGISendEvent) -> None:
+    async def send(self, message: Any) -> None:
         """Pass a message on to the server."""
-        if message["type"] == "http.response.start":
+        kind = message["type"]
+        if kind in ("http.response.start", "websocket.http.response.start"):
             self.status = message["status"]
-            message = {**message, "headers": [*message["headers"], *SECURITY_HEADERS]}
-        elif message["type"] == "http.response.body":
+            present = {name.lower() for name, _ in message["headers"]}
+            ours = [header for header in SECURITY_HEADERS if header[0] not in present]
+            message = {**message, "headers": [*message["headers"], *ours]}
+        elif kind == "websocket.accept":
+            self.status = 101
+        elif kind == "websocket.send":
+            self.sent_bytes += len(message["text"])
+        elif kind in ("http.response.body", "websocket.http.response.body"):
             self.sent_bytes += len(message["body"])
         await self._send(message)
 
 
-async def _serve(handler: Handler, scope: HTTPScope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+async def _no_websocket(_scope: Scope, _receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+    await send({"type": "websocket.close", "code": 1000, "reason": None})
+
+
+async def _serve(handler: Handler, scope: Any, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
     exchange, begun = Exchange(send), trio.current_time()
     try:
         await handler(scope, receive, exchange.send)
@@ -131,7 +152,7 @@ async def _serve(handler: Handler, scope: HTTPScope, receive: ASGIReceiveCallabl
         line = log.debug if scope["path"].startswith("/health") else log.info
         line(
             "http_request",
-            method=scope["method"],
+            method=scope.get("method", "GET"),
             path=scope["path"],
             status=exchange.status,
             seconds=round(trio.current_time() - begun, 4),

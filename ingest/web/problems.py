@@ -36,6 +36,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "E_MULTIPART": Kind(400, "The form is malformed"),
         "E_UPLOAD_INCOMPLETE": Kind(400, "The upload ended before it was complete"),
         "E_DATASET_FORBIDDEN": Kind(403, "Tables of this schema are not datasets here"),
+        "E_ORIGIN": Kind(403, "Pages of other sites have no access"),
         "E_NOT_FOUND": Kind(404, "There is nothing here"),
         "E_DATASET_UNKNOWN": Kind(404, "There is no such dataset"),
         "E_DATASET_TABLE": Kind(409, "The tables of the dataset cannot take its rows"),
@@ -87,6 +88,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "E_STORAGE": Kind(503, "The storage cannot be used at the moment"),
         "E_DATABASE_UNAVAILABLE": Kind(503, "The database cannot be reached at the moment"),
         "E_DRAINING": Kind(503, "The service is stopping"),
+        "E_TOO_MANY_STREAMS": Kind(503, "Too many clients read along"),
         "E_STORAGE_FULL": Kind(507, "The storage is full"),
     }
 )

@@ -13,6 +13,7 @@ import trio
 from hypercorn.typing import ASGIFramework
 
 from ingest.settings import Settings
+from ingest.watching import Watching
 from ingest.web.app import create_app
 from ingest.web.edge import serve_http
 from ingest.web.listening import Address
@@ -33,6 +34,7 @@ class Web:
     rejects: FakeRejects
     retrying: FakeRetrying
     health: FakeHealth
+    watching: Watching
     draining: trio.Event
     shutdown: trio.Event
     stopped: trio.Event
@@ -59,6 +61,7 @@ async def web(nursery: trio.Nursery, settings: Settings) -> AsyncIterator[Web]:
     """Serve the application; the server is stopped when the test ends."""
     receiving, jobs, health = FakeReceiving(), FakeJobs(), FakeHealth()
     rejects, retrying = FakeRejects(), FakeRetrying()
+    watching = Watching(jobs)
     draining, shutdown, stopped = trio.Event(), trio.Event(), trio.Event()
     app = create_app(
         settings=settings,
@@ -71,6 +74,7 @@ async def web(nursery: trio.Nursery, settings: Settings) -> AsyncIterator[Web]:
         datasets=FakeDatasets(),
         health=health,
         request_keys=no_request_keys(),
+        watching=watching,
         draining=draining,
     )
 
@@ -79,8 +83,9 @@ async def web(nursery: trio.Nursery, settings: Settings) -> AsyncIterator[Web]:
         stopped.set()
 
     address: Address = await nursery.start(serve)
+    nursery.start_soon(watching.look_again_and_again)
     client = httpx.AsyncClient(base_url=address.url, timeout=10)
-    yield Web(app, address, receiving, jobs, rejects, retrying, health, draining, shutdown, stopped, client)
+    yield Web(app, address, receiving, jobs, rejects, retrying, health, watching, draining, shutdown, stopped, client)
     await client.aclose()
     shutdown.set()
     with trio.fail_after(10):

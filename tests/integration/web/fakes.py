@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -155,6 +155,16 @@ class FakeJobs:
         """Return a chunk."""
         self._ask(job_id=job_id, page=page, limit=limit)
         return [{"ordinal": 1, "claimed_at": datetime(2026, 1, 1, tzinfo=UTC)}], 1
+
+    async def many(self, ids: Sequence[UUID]) -> list[JobView]:
+        """Return those of these jobs that there are."""
+        self._ask(ids=ids)
+        return [view for view in self.views if view.id in ids]
+
+    async def statistics(self) -> dict[str, Any]:
+        """Return a number."""
+        self._ask()
+        return {"jobs": {"total": len(self.views)}}
 
 
 class FakeRejects:

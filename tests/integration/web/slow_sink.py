@@ -11,6 +11,7 @@ from typing import Any, cast
 import trio
 
 from ingest.settings import Settings
+from ingest.watching import Watching
 from ingest.web.app import create_app
 from ingest.web.edge import serve_http
 from ingest.web.health import memory
@@ -30,8 +31,8 @@ async def main(bytes_per_s: float) -> None:
     receiving.on_feed = absorb
     app = create_app(
         settings=Settings.from_environment({}), receiving=receiving, jobs=FakeJobs(), rejects=FakeRejects(),
-        retrying=FakeRetrying(), datasets=FakeDatasets(), health=FakeHealth(), draining=trio.Event(),
-        resumable=cast(Any, None), sources=cast(Any, None), request_keys=no_request_keys(),
+        retrying=FakeRetrying(), datasets=FakeDatasets(), health=FakeHealth(), watching=Watching(FakeJobs()),
+        draining=trio.Event(), resumable=cast(Any, None), sources=cast(Any, None), request_keys=no_request_keys(),
     )  # fmt: skip
 
     async def serve(task_status: trio.TaskStatus[Address]) -> None:
