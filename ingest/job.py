@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from ingest.budget import Budget
+from ingest.caller import ANYBODY, Caller
 from ingest.spec import LoadSpec
 
 
@@ -53,6 +54,7 @@ class NewJob:
     budget: Budget | None = None
     parent_id: UUID | None = None  # the job whose rejects the file corrects
     max_stored_rejects: int = MAX_STORED_REJECTS
+    caller: Caller = ANYBODY  # whose job it becomes, and whose limits it counts against
     queue: str = "default"  # `ingest load` uses a queue of its own, so that no other worker takes the job
 
 
@@ -89,3 +91,4 @@ class JobView:
     started_at: datetime | None
     completed_at: datetime | None
     updated_at: datetime
+    owner: str | None = None

@@ -26,13 +26,18 @@ class Jobs:
         self._database = database
 
     async def create(self, new: NewJob) -> None:
-        """Write a job that is being received; nothing of it can be claimed yet."""
-        await self._database.execute(
+        """Write a job that is being received; nothing of it can be claimed yet.
+
+        Raises RequestError (E_QUOTA) when the caller's key may not have another job now.
+        """
+        refusal = await self._database.value(
             statement("create_job"),
             new.id, new.spec.dataset, new.filename, new.priority, new.queue, new.spec.to_json(), new.bytes_total,
             new.mode, new.parent_id, new.budget and new.budget.rejects, new.budget and new.budget.percent,
-            new.spec.plan is not None and new.spec.keyed, new.max_stored_rejects,
+            new.spec.plan is not None and new.spec.keyed, new.max_stored_rejects, new.caller.owner, new.caller.key_id,
         )  # fmt: skip
+        if refusal is not None:
+            raise too_many_jobs(refusal)
 
     async def add_chunk(self, job_id: UUID, cut: ChunkCut) -> None:
         """Write a stored chunk of a job that is being received. Raises RequestError when the job no longer is."""
@@ -66,11 +71,19 @@ class Jobs:
         return views[0] if views else None
 
     async def page(
-        self, *, page: int, limit: int, status: str | None = None, dataset: str | None = None
+        self,
+        *,
+        page: int,
+        limit: int,
+        status: str | None = None,
+        dataset: str | None = None,
+        owner: str | None = None,
     ) -> tuple[list[JobView], int]:
-        """Return a page of jobs, newest first, and how many there are."""
-        rows = await self._database.fetch(statement("page_of_job_ids"), limit, (page - 1) * limit, status, dataset)
-        total = await self._database.value(statement("count_jobs"), status, dataset)
+        """Return a page of jobs, newest first, and how many there are; of all owners when `owner` is None."""
+        rows = await self._database.fetch(
+            statement("page_of_job_ids"), limit, (page - 1) * limit, status, dataset, owner
+        )
+        total = await self._database.value(statement("count_jobs"), status, dataset, owner)
         return await self._views([row["id"] for row in rows]), total
 
     async def chunks(self, job_id: UUID, *, page: int, limit: int) -> tuple[list[dict[str, Any]], int]:
@@ -86,6 +99,15 @@ class Jobs:
 
 def _no_longer_receiving() -> RequestError:
     return RequestError("the job no longer takes data: it was cancelled or timed out", code="E_UPLOAD_GONE")
+
+
+def too_many_jobs(limit: str) -> RequestError:
+    """Return the refusal of a job that exceeds a limit of its key: `open_jobs` or `jobs_per_second`."""
+    if limit == "open_jobs":
+        text, retry_after_s = "the key has as many jobs as it may have that have not ended: wait for one", 10
+    else:
+        text, retry_after_s = "the key makes more jobs a second than it may", 1
+    return RequestError(text, code="E_QUOTA", limit=limit, retry_after_s=retry_after_s)
 
 
 def _chunk_from(row: Record) -> dict[str, Any]:
@@ -132,6 +154,7 @@ def view_from(row: Record) -> JobView:
         started_at=row["started_at"],
         completed_at=row["finished_at"],
         updated_at=row["updated_at"],
+        owner=row["owner"],
     )
 
 

@@ -16,6 +16,7 @@ from uuid import UUID
 
 import trio
 
+from ingest.caller import Caller
 from ingest.cutter import LocalFileSink, ObjectSink, Sink
 from ingest.datasets import Dataset
 from ingest.errors import IngestError, RequestError
@@ -45,7 +46,7 @@ class ReceivingStatistics:
 class DatasetSource(Protocol):
     """The part of `ingest.datasets` that receiving asks."""
 
-    async def find(self, name: str) -> Dataset: ...
+    async def find(self, name: str, caller: Caller) -> Dataset: ...
 
     async def ready(self, spec: LoadSpec) -> LoadSpec: ...
 
@@ -109,7 +110,7 @@ class Receiving:
     async def _receive(
         self, options: UploadOptions, queue: str, sink: Callable[[UUID], Sink], limit_bytes: int | None
     ) -> AsyncIterator[Upload]:
-        dataset = await self._datasets.find(options.dataset)
+        dataset = await self._datasets.find(options.dataset, options.caller)
         dataset.check_parameters(options.parameters)
         target = Target(dataset=dataset, ready=self._datasets.ready, queue=queue, sink=sink, limit_bytes=limit_bytes)
         upload = Upload(

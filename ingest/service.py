@@ -27,9 +27,10 @@ from ingest.database import Database, migrate_database, open_database
 from ingest.datasetfiles import known_definitions
 from ingest.datasets import Datasets
 from ingest.definitions.model import Definition
-from ingest.errors import UnavailableError
+from ingest.errors import SettingsError, UnavailableError
 from ingest.heartbeat import Pulse
 from ingest.jobs import Jobs
+from ingest.keys import Keys
 from ingest.memory import give_back
 from ingest.queue import Queue
 from ingest.receiving import Receiving
@@ -92,6 +93,7 @@ async def serve(settings: Settings, dsn: str, roles: Roles, announce: Callable[[
             async with _connected(settings, dsn, f"ingest {roles}") as database:
                 for name in await migrate_database(database):
                     log.info("migration_applied", migration=name)
+                await _check_keys(settings, roles, database)
                 await _serve(settings, roles, database, definitions, announce, stopping)
         beside.cancel_scope.cancel(reason="stopped")
     log.info("stopped")
@@ -112,6 +114,7 @@ async def _serve(
     async with trio.open_nursery() as outer:
         app = create_app(
             settings=settings,
+            keys=Keys(database),
             receiving=Receiving(settings, storage, Jobs(database), datasets),
             jobs=Jobs(database),
             rejects=Rejects(database),
@@ -130,6 +133,16 @@ async def _serve(
         with stopping.work:
             await service.work_until_stopped(stop)
         http_stop.set()
+
+
+async def _check_keys(settings: Settings, roles: Roles, database: Database) -> None:
+    """Raise SettingsError when the API would listen beyond loopback and nobody could have a key for it."""
+    if settings.keys_required and roles.api and not settings.on_loopback and not await Keys(database).any_usable():
+        raise SettingsError(
+            f"HOST={settings.host}: the API would be reachable from outside and there is no API key yet; make one with "
+            "`ingest keys create --owner NAME --scope admin`, or bind to 127.0.0.1, or set INGEST_AUTH=off behind a "
+            "proxy that authenticates"
+        )
 
 
 async def _keep_small(http_stop: trio.Event) -> None:

@@ -17,6 +17,7 @@ import trio
 from uuid_utils.compat import uuid7
 
 from ingest.budget import Budget
+from ingest.caller import ANYBODY, Caller
 from ingest.chunk import ChunkCut
 from ingest.cutter import Cutter, Sink
 from ingest.datasets import Dataset
@@ -59,6 +60,7 @@ class UploadOptions:
     budget: Budget | None = None
     parent_id: UUID | None = None
     parameters: Mapping[str, str] = field(default_factory=dict)
+    caller: Caller = ANYBODY
 
 
 class JobRows(Protocol):
@@ -189,6 +191,7 @@ class Upload:
             parent_id=options.parent_id,
             max_stored_rejects=self._settings.max_stored_rejects,
             queue=self._target.queue,
+            caller=options.caller,
         )
         if spec.certainty is not None:
             facts = {"dataset": spec.dataset, "platform": spec.platform, "certainty": spec.certainty}
@@ -205,7 +208,7 @@ class Upload:
         if parent_id is None:
             return
         parent = await self._jobs.get(parent_id)
-        if parent is None:
+        if parent is None or not self._options.caller.sees(parent.owner):
             raise RequestError(f"parent: there is no job {parent_id}", code="E_PARENT", option="parent")
         if parent.dataset != dataset:
             text = f"parent: job {parent_id} loaded dataset {parent.dataset!r}, but this file is for {dataset!r}"

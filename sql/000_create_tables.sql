@@ -6,6 +6,32 @@
 
 CREATE SCHEMA IF NOT EXISTS ingest;
 
+-- An API key: its prefix finds it, the hash of its secret proves it. Limits are NULL where there are none.
+CREATE TABLE IF NOT EXISTS ingest.keys (
+    id                  uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    prefix              text NOT NULL UNIQUE,
+    secret_sha256       bytea NOT NULL CHECK (length(secret_sha256) = 32),
+    owner               text NOT NULL CHECK (owner <> ''),
+    scopes              text[] NOT NULL CHECK (cardinality(scopes) >= 1
+                        AND scopes <@ ARRAY['upload', 'read', 'control', 'metrics', 'admin']),
+    bytes_per_day       bigint CHECK (bytes_per_day > 0),                          -- received in uploads, days in UTC
+    open_jobs           integer CHECK (open_jobs > 0),                             -- not ended yet, of this key
+    requests_per_second double precision CHECK (requests_per_second > 0),          -- in each process
+    jobs_per_second     double precision CHECK (jobs_per_second > 0),
+    created_at          timestamptz NOT NULL DEFAULT clock_timestamp(),
+    expires_at          timestamptz,
+    revoked_at          timestamptz,
+    last_used_at        timestamptz                                                -- written once a minute at most
+);
+
+-- The bytes that a key with a limit has sent, by day (UTC).
+CREATE TABLE IF NOT EXISTS ingest.key_usage (
+    key_id uuid NOT NULL REFERENCES ingest.keys ON DELETE CASCADE,
+    day    date NOT NULL,
+    bytes  bigint NOT NULL CHECK (bytes >= 0),
+    PRIMARY KEY (key_id, day)
+) WITH (fillfactor = 50);
+
 -- A job: one uploaded file for one dataset. The totals are written once, when the job ends; until then they are
 -- the sum over its chunks and the ledger (ingest.job_view).
 CREATE TABLE IF NOT EXISTS ingest.jobs (
@@ -35,6 +61,8 @@ CREATE TABLE IF NOT EXISTS ingest.jobs (
     max_stored_rejects bigint NOT NULL DEFAULT 100000 CHECK (max_stored_rejects >= 0),          -- rejected records kept to look at
     in_order       boolean NOT NULL DEFAULT false,                                 -- chunks one after the other
     bytes_tried    bigint NOT NULL DEFAULT 0,                                      -- how far a load as a whole is
+    owner          text,                                                           -- whose it is; NULL: sent without a key
+    key_id         uuid REFERENCES ingest.keys ON DELETE SET NULL,                 -- the key it was sent with
     created_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
     started_at     timestamptz,
     finished_at    timestamptz,
@@ -45,6 +73,10 @@ CREATE TABLE IF NOT EXISTS ingest.jobs (
                                         OR records = inserted + updated + unchanged + skipped + rejected)
 );
 CREATE INDEX IF NOT EXISTS jobs_newest_first ON ingest.jobs (created_at DESC, id DESC);
+CREATE INDEX IF NOT EXISTS jobs_of_owner ON ingest.jobs (owner, created_at DESC, id DESC) WHERE owner IS NOT NULL;
+CREATE INDEX IF NOT EXISTS jobs_of_key ON ingest.jobs (key_id, created_at) WHERE key_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS jobs_open_of_key ON ingest.jobs (key_id)
+    WHERE key_id IS NOT NULL AND state IN ('receiving', 'pending', 'processing', 'paused');
 CREATE INDEX IF NOT EXISTS jobs_receiving ON ingest.jobs (updated_at) WHERE state = 'receiving';
 CREATE INDEX IF NOT EXISTS jobs_open ON ingest.jobs (id) WHERE state IN ('pending', 'processing', 'paused');
 

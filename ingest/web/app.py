@@ -13,21 +13,19 @@ from hypercorn.typing import (
     ASGISendEvent,
     HTTPScope,
     Scope,
+    WebsocketScope,
 )
 
 from ingest.errors import IngestError, leaves
 from ingest.settings import Settings
+from ingest.web.access import caller_of
 from ingest.web.api import Datasets, Jobs, create_api
+from ingest.web.guard import Guard, KeySource
 from ingest.web.health import HealthSource
 from ingest.web.previews import Previews, is_preview
 from ingest.web.rejects import Rejects, Retrying
+from ingest.web.requests import completed, request_id_for
 from ingest.web.uploads import Receiving, Uploads, is_upload
-
-SECURITY_HEADERS = (
-    (b"x-content-type-options", b"nosniff"),
-    (b"cache-control", b"no-store"),
-    (b"referrer-policy", b"no-referrer"),
-)
 
 Handler = Callable[[HTTPScope, ASGIReceiveCallable, ASGISendCallable], Awaitable[None]]
 
@@ -37,6 +35,7 @@ log = structlog.get_logger("ingest.access")
 def create_app(
     *,
     settings: Settings,
+    keys: KeySource,
     receiving: Receiving,
     jobs: Jobs,
     rejects: Rejects,
@@ -66,24 +65,30 @@ def create_app(
         draining=draining,
         health_only=health_only,
     )
+    guard = Guard(settings, keys, probes_only=health_only)
 
     async def app(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         if scope["type"] == "http":
             in_front: Handler | None = None
             if not health_only:
                 in_front = uploads if is_upload(scope["raw_path"]) else previews if is_preview(scope) else None
-            await _serve(in_front or api, scope, receive, send)
+            await _serve(guard.http(in_front or api), scope, receive, send)
         elif scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1000, "reason": None})  # nothing here speaks WebSocket
+            await guard.websocket(_no_websocket)(scope, receive, send)
 
     return app
+
+
+async def _no_websocket(scope: WebsocketScope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+    await send({"type": "websocket.close", "code": 1000, "reason": None})  # nothing here speaks WebSocket
 
 
 class Exchange:
     """Stands between a handler and the server: adds the headers of every response and counts for the access log."""
 
-    def __init__(self, send: ASGISendCallable) -> None:
+    def __init__(self, send: ASGISendCallable, request_id: str) -> None:
         self._send = send
+        self._request_id = request_id
         self.status: int | None = None  # None: the client left before an answer
         self.sent_bytes = 0
 
@@ -91,14 +96,16 @@ class Exchange:
         """Pass a message on to the server."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            message = {**message, "headers": [*message["headers"], *SECURITY_HEADERS]}
+            message = {**message, "headers": completed(message["headers"], self._request_id)}
         elif message["type"] == "http.response.body":
             self.sent_bytes += len(message["body"])
         await self._send(message)
 
 
 async def _serve(handler: Handler, scope: HTTPScope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-    exchange, begun = Exchange(send), trio.current_time()
+    request_id = request_id_for(scope)
+    exchange, begun = Exchange(send, request_id), trio.current_time()
+    structlog.contextvars.bind_contextvars(request_id=request_id)  # for this task, which serves this request alone
     try:
         await handler(scope, receive, exchange.send)
     except* IngestError as group:
@@ -115,4 +122,5 @@ async def _serve(handler: Handler, scope: HTTPScope, receive: ASGIReceiveCallabl
             status=exchange.status,
             seconds=round(trio.current_time() - begun, 4),
             bytes=exchange.sent_bytes,
+            owner=caller_of(scope).owner,
         )

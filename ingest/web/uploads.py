@@ -6,15 +6,18 @@ They sit in front of the framework, whose request body takes in whatever the cli
 from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from typing import Any, Protocol, cast
 
 import structlog
 import trio
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope
 
+from ingest.caller import Caller
 from ingest.errors import IngestError, RequestError
 from ingest.job import JobView
 from ingest.receiving import UploadOptions
+from ingest.web.access import caller_of
 from ingest.web.answers import BASE, Answer, job_body, job_path, json_answer, problem_answer
 from ingest.web.body import Body, BodyError, too_large
 from ingest.web.form import Form
@@ -96,9 +99,10 @@ class Uploads:
         headers = {key.lower(): value for key, value in scope["headers"]}
         values = query(scope["query_string"], UPLOAD_OPTIONS, others=True)
         self._admit(headers)
+        caller = caller_of(scope)
         if raw:
-            return await self._take_raw(name, headers, values, body)
-        return await self._take_form(headers, values, body)
+            return await self._take_raw(name, headers, values, body, caller)
+        return await self._take_form(headers, values, body, caller)
 
     def _admit(self, headers: dict[bytes, bytes]) -> None:
         if self._draining.is_set():
@@ -113,29 +117,36 @@ class Uploads:
         if int(headers.get(b"content-length", b"0")) > self._max_upload_bytes:
             raise too_large(self._max_upload_bytes)
 
-    async def _take_raw(self, name: bytes, headers: dict[bytes, bytes], values: dict[str, str], body: Body) -> Answer:
+    async def _take_raw(
+        self, name: bytes, headers: dict[bytes, bytes], values: dict[str, str], body: Body, caller: Caller
+    ) -> Answer:
+        if headers.get(b"content-type", b"").lower().startswith(b"multipart/"):
+            raise RequestError("a form is sent with POST; the body here is the file itself", code="E_MEDIA_TYPE")
         length = headers.get(b"content-length")
         options = upload_options(values, filename=path_label(name), bytes_total=None if length is None else int(length))
-        view = await self._store(options, body)
+        view = await self._store(replace(options, caller=caller), body)
         return json_answer(202, job_body(view), (("Location", job_path(view.id)),))
 
-    async def _take_form(self, headers: dict[bytes, bytes], values: dict[str, str], body: Body) -> Answer:
+    async def _take_form(
+        self, headers: dict[bytes, bytes], values: dict[str, str], body: Body, caller: Caller
+    ) -> Answer:
         form = Form(body, boundary_of(headers.get(b"content-type", b"").decode("latin-1")))
         jobs: list[dict[str, Any]] = []
         try:
-            await self._take_parts(form, values, jobs)
+            await self._take_parts(form, values, jobs, caller)
         except RequestError as error:
             # Files before the fault are in: the client must learn their jobs from the problem.
             error.facts["jobs"] = jobs
             raise
         return json_answer(202, {"jobs": jobs})
 
-    async def _take_parts(self, form: Form, values: dict[str, str], jobs: list[dict[str, Any]]) -> None:
+    async def _take_parts(self, form: Form, values: dict[str, str], jobs: list[dict[str, Any]], caller: Caller) -> None:
         while (part := await form.next_part()) is not None:
             if part.filename is not None:
                 # Options are the request's fault and stop it; what is found inside a file is that file's alone.
                 filename = label(part.filename) or UNNAMED
-                jobs.append(await self._take_part(upload_options(values, filename=filename, bytes_total=None), form))
+                options = upload_options(values, filename=filename, bytes_total=None)
+                jobs.append(await self._take_part(replace(options, caller=caller), form))
             else:
                 value = await form.text()
                 check_option(part.name, value, UPLOAD_OPTIONS, others=True)

@@ -16,7 +16,7 @@ from ingest.web.app import create_app
 from ingest.web.edge import serve_http
 from ingest.web.listening import Address
 
-from .fakes import FakeDatasets, FakeHealth, FakeJobs, FakeReceiving, FakeRejects, FakeRetrying
+from .fakes import FakeDatasets, FakeHealth, FakeJobs, FakeKeys, FakeReceiving, FakeRejects, FakeRetrying
 
 MAX_UPLOAD_BYTES = 8 * 1024 * 1024
 
@@ -28,6 +28,7 @@ class Web:
     app: ASGIFramework
     address: Address
     receiving: FakeReceiving
+    keys: FakeKeys
     jobs: FakeJobs
     rejects: FakeRejects
     retrying: FakeRetrying
@@ -57,10 +58,11 @@ def settings() -> Settings:
 async def web(nursery: trio.Nursery, settings: Settings) -> AsyncIterator[Web]:
     """Serve the application; the server is stopped when the test ends."""
     receiving, jobs, health = FakeReceiving(), FakeJobs(), FakeHealth()
-    rejects, retrying = FakeRejects(), FakeRetrying()
+    rejects, retrying, keys = FakeRejects(), FakeRetrying(), FakeKeys()
     draining, shutdown, stopped = trio.Event(), trio.Event(), trio.Event()
     app = create_app(
         settings=settings,
+        keys=keys,
         receiving=receiving,
         jobs=jobs,
         rejects=rejects,
@@ -76,7 +78,7 @@ async def web(nursery: trio.Nursery, settings: Settings) -> AsyncIterator[Web]:
 
     address: Address = await nursery.start(serve)
     client = httpx.AsyncClient(base_url=address.url, timeout=10)
-    yield Web(app, address, receiving, jobs, rejects, retrying, health, draining, shutdown, stopped, client)
+    yield Web(app, address, receiving, keys, jobs, rejects, retrying, health, draining, shutdown, stopped, client)
     await client.aclose()
     shutdown.set()
     with trio.fail_after(10):

@@ -15,7 +15,7 @@ from ingest.web.edge import serve_http
 from ingest.web.health import memory
 from ingest.web.listening import Address
 
-from .fakes import FakeDatasets, FakeHealth, FakeJobs, FakeReceiving, FakeRejects, FakeRetrying
+from .fakes import FakeDatasets, FakeHealth, FakeJobs, FakeKeys, FakeReceiving, FakeRejects, FakeRetrying
 
 
 async def main(bytes_per_s: float) -> None:
@@ -28,7 +28,7 @@ async def main(bytes_per_s: float) -> None:
 
     receiving.on_feed = absorb
     app = create_app(
-        settings=Settings.from_environment({}), receiving=receiving, jobs=FakeJobs(), rejects=FakeRejects(),
+        settings=Settings.from_environment({}), keys=FakeKeys(), receiving=receiving, jobs=FakeJobs(), rejects=FakeRejects(),
         retrying=FakeRetrying(), datasets=FakeDatasets(), health=FakeHealth(), draining=trio.Event(),
     )  # fmt: skip
 

@@ -112,10 +112,10 @@ async def test_http2_by_prior_knowledge_is_refused_and_an_upgrade_ignored(web: W
 
 
 async def test_a_websocket_is_refused(web: Web) -> None:
-    """Nothing speaks WebSocket here, and says so without an error."""
+    """Nothing is at this path, and the answer says so instead of an upgrade."""
     async with await web.connect() as stream:
         await stream.send_all(WEBSOCKET_UPGRADE)
-        assert (await stream.receive_some()).startswith(b"HTTP/1.1 403 ")
+        assert (await stream.receive_some()).startswith(b"HTTP/1.1 404 ")
 
 
 async def test_a_connection_serves_several_requests(web: Web) -> None:
