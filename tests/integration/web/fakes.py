@@ -147,7 +147,7 @@ class FakeJobs:
         self, *, page: int, limit: int, status: JobState | None, dataset: str | None, owner: str | None
     ) -> tuple[list[JobView], int]:
         """Return all jobs as one page."""
-        self._ask(page=page, limit=limit, status=status, dataset=dataset)
+        self._ask(page=page, limit=limit, status=status, dataset=dataset, owner=owner)
         return self.views, len(self.views)
 
     async def chunks(self, job_id: UUID, *, page: int, limit: int) -> tuple[list[dict[str, Any]], int]:
