@@ -13,7 +13,7 @@ class Scope(StrEnum):
     UPLOAD = "upload"  # send files
     READ = "read"  # look at one's own jobs and their rejects
     CONTROL = "control"  # cancel, pause, retry, delete one's own jobs
-    METRICS = "metrics"  # figures of the whole service: /metrics and the details of /health
+    METRICS = "metrics"  # figures of the whole service: /metrics, /stats and the details of /health
     ADMIN = "admin"  # everything, and everybody's jobs
 
 

@@ -3,7 +3,9 @@
 From the socket inwards:
 `listening`  the sockets; a line for a person when the address cannot be used
 `edge`       hypercorn's HTTP/1.1 under our supervision: crashes contained, sends bounded, a stop that cannot hang
-`app`        the ASGI application: upload paths in front, Quart-Trio behind; security headers and the access log
+`app`        the ASGI application: upload paths in front, Quart-Trio behind; the access log
+`requests`   what every response carries: the id of its request, security headers
+`guard`      who may pass: `access` is the table of all routes, `auth` checks keys, `metering` counts bytes, `buckets` rates
 `uploads`    raw and multipart bodies (`body`, `form`, `multipart`), read with back-pressure into `receiving`
 `api`        the JSON routes over jobs and datasets; `health` what probes ask for
 `options`    every request option, parsed and refused in one place

@@ -91,7 +91,7 @@ ROUTES = (
     Route("DELETE", JOB, CONTROL),
     Route("GET", f"{BASE}/datasets", UPLOAD | READ),
     Route("GET", f"{BASE}/datasets/{{name}}", UPLOAD | READ),
-    Route("GET", f"{BASE}/stats", READ),
+    Route("GET", f"{BASE}/stats", METRICS),  # of all owners together
 )
 
 

@@ -52,8 +52,9 @@ class Guard:
         self._routes = PROBES if probes_only else ROUTES
         self._keys = keys
         self._keys_required = settings.keys_required
+        self._trusts_all = settings.auth == "off"  # then the header is the affair of a proxy in front
         self._own_name = settings.host
-        self._checks_hosts = settings.on_loopback and settings.auth != "off"
+        self._checks_hosts = settings.on_loopback and not self._trusts_all
         self._authenticator = Authenticator(keys)
 
     def http(self, handler: HttpHandler) -> HttpHandler:
@@ -115,7 +116,7 @@ class Guard:
         return found, caller
 
     async def _caller(self, scope: HTTPScope | WebsocketScope, headers: Headers, found: Found) -> Caller:
-        text = headers.get(b"authorization")
+        text = None if self._trusts_all else headers.get(b"authorization")
         if text is not None:
             address = scope["client"][0] if scope["client"] else ""
             return (await self._authenticator.identify(_bearer(text), address)).caller
@@ -167,7 +168,7 @@ def check_same_origin(headers: Headers) -> None:
 def _refusal(error: IngestError, method: str) -> Answer:
     """Return the answer to a request that goes no further; a question for the methods of a path is one of them."""
     if isinstance(error, OtherMethods) and method == "OPTIONS":
-        return Answer(204, (("Allow", ", ".join(error.allow)),), b"")
+        return Answer(200, (("Allow", ", ".join(error.allow)), ("Content-Length", "0")), b"")
     return problem_answer(problem(error))
 
 

@@ -21,7 +21,9 @@ from ingest.errors import DatabaseError
 from ingest.keys import Grant
 from ingest.web.body import BodyError
 
-SLICE_BYTES = 8 * 1024 * 1024
+# Small at first, so that of several files near the limit none takes what another needs; then twice as much each time.
+FIRST_SLICE_BYTES = 256 * 1024
+MOST_SLICE_BYTES = 8 * 1024 * 1024
 # How long the giving back may take.
 CLEANUP_S = 2.0
 
@@ -64,13 +66,14 @@ class Meter:
         self._key_id = key_id
         self._announced = announced_bytes
         self._allowed = 0
+        self._slice = FIRST_SLICE_BYTES
         self._grant: Grant | None = None
         self._crossed = False
 
     async def __call__(self) -> ASGIReceiveEvent:
         """Return the next message. Raises BodyError (E_QUOTA), DatabaseError."""
         if self._grant is None and self._announced:
-            await self._take(min(self._announced, SLICE_BYTES))
+            await self._take(min(self._announced, FIRST_SLICE_BYTES))
             self._check_announced()
         message = await self._receive()
         if message["type"] != "http.request":
@@ -91,7 +94,8 @@ class Meter:
 
     async def _spend(self, size: int) -> None:
         if size > self._allowed:
-            await self._take(max(size - self._allowed, SLICE_BYTES))
+            self._slice = min(self._slice * 2, MOST_SLICE_BYTES)
+            await self._take(max(size - self._allowed, self._slice))
         if size > self._allowed:
             self._cross()
         self._allowed -= size

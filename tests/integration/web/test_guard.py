@@ -194,7 +194,7 @@ async def test_the_list_of_jobs_asks_for_the_owner(web: Web) -> None:
 
 
 async def test_bytes_are_stopped_where_they_cross_the_limit(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metering, "SLICE_BYTES", 100_000)
+    monkeypatch.setattr(metering, "FIRST_SLICE_BYTES", 50_000)
     web.keys.left = 1_000_000
     headers = key_of(web)
 
@@ -286,6 +286,24 @@ async def test_what_is_no_request_gets_a_problem(web: Web, sent: bytes, status: 
 async def test_a_form_is_not_put(web: Web) -> None:
     response = await web.client.put(UPLOAD, files={"file": b"a\n1\n"})
     assert (response.status_code, response.json()["code"]) == (415, "E_MEDIA_TYPE")
+
+
+class TestWithoutKeys:
+    """The same service behind a proxy that authenticates."""
+
+    @pytest.fixture
+    def settings(self) -> Settings:
+        """Keys are no concern of ours."""
+        return Settings.from_environment({"INGEST_AUTH": "off", "HOST": "0.0.0.0"})
+
+    async def test_names_and_credentials_are_the_affair_of_the_proxy(self, web: Web) -> None:
+        headers = {"Host": "data.example.org", "Authorization": "Basic YWRhOmFkYQ=="}
+        response = await web.client.put(UPLOAD, content=b"a\n1\n", headers=headers)
+        assert (response.status_code, web.keys.calls) == (202, [])
+
+    async def test_pages_of_other_origins_are_still_refused(self, web: Web) -> None:
+        response = await web.client.put(UPLOAD, content=b"a\n1\n", headers=CROSS_SITE[0])
+        assert (response.status_code, response.json()["code"]) == (403, "E_CROSS_SITE")
 
 
 class TestWithKeysRequired:
