@@ -5,7 +5,7 @@ From the socket inwards:
 `edge`       hypercorn's HTTP/1.1 under our supervision: crashes contained, sends bounded, a stop that cannot hang
 `app`        the ASGI application: upload paths in front, Quart-Trio behind; the access log
 `requests`   what every response carries: the id of its request, security headers
-`guard`      who may pass: `access` is the table of all routes, `auth` checks keys, `metering` counts bytes, `buckets` rates
+`guard`      who may pass: `access` has all routes, `auth` checks keys, `metering` counts bytes and `buckets` rates
 `uploads`    raw and multipart bodies (`body`, `form`, `multipart`), read with back-pressure into `receiving`
 `api`        the JSON routes over jobs and datasets; `health` what probes ask for
 `options`    every request option, parsed and refused in one place
