@@ -23,7 +23,7 @@ from ingest.web.auth import Authenticator, KeyRows
 from ingest.web.body import Body
 from ingest.web.metering import Allowances, metered
 from ingest.web.options import job_id_from
-from ingest.web.problems import problem
+from ingest.web.problems import internal_problem, problem
 from ingest.web.requests import completed, request_id_for
 from ingest.web.uploads import respond
 
@@ -66,6 +66,10 @@ class Guard:
                 found, caller = await self.admit(scope, headers, scope["method"])
             except IngestError as error:
                 await _answer(_refusal(error, scope["method"]), headers, receive, send)
+                return
+            except Exception:  # a bug must cost its own request only, and let nobody in
+                log.exception("guard_crashed")
+                await _answer(problem_answer(internal_problem()), headers, receive, send)
                 return
             if found.route.metered and caller.key_id is not None:
                 announced = int(headers.get(b"content-length", b"0"))

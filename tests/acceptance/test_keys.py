@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 import socket
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from ingest.apikey import KEY
-from tests.acceptance.client import BASE, command, events, tracebacks, until
+from tests.acceptance.client import BASE, at_once, command, events, tracebacks, until
 from tests.acceptance.conftest import SMALL
 from tests.acceptance.keyed import Keyring, bearer, opened, prefix_of
 from tests.conftest import Psql
@@ -135,6 +136,19 @@ def test_a_key_has_only_so_many_open_jobs(ring: Keyring, service: Starter, psql:
         until(lambda: psql("select count(*) from ingest.jobs where state = 'completed'") == "3", "the jobs end")
         assert http.put(UPLOAD, content=b"a\n1\n").status_code == 202
     assert psql("select count(*) from ingest.jobs") == "4"
+
+
+def test_jobs_that_come_at_once_do_not_slip_past_the_limit(ring: Keyring, service: Starter, psql: Psql) -> None:
+    key = ring.make("ada", "upload", open_jobs="3")
+    urls = [service("api", **REQUIRED).url for _ in range(2)]
+
+    def send(number: int) -> int:
+        with opened(urls[number % 2], key) as http:
+            return http.put(UPLOAD, content=b"a\n1\n").status_code
+
+    answers = at_once(partial(send, number) for number in range(16))
+    assert sorted(answers) == [202] * 3 + [429] * 13
+    assert psql("select count(*) from ingest.jobs") == "3"
 
 
 def test_a_key_makes_only_so_many_jobs_a_second(ring: Keyring, service: Starter, psql: Psql) -> None:

@@ -17,7 +17,7 @@ from ingest.caller import Scope
 from ingest.errors import UnavailableError
 from ingest.keys import KeyRow
 from ingest.settings import Settings
-from ingest.web import metering
+from ingest.web import guard, metering
 from ingest.web.access import ROUTES, find_route
 from ingest.web.answers import BASE
 
@@ -63,6 +63,31 @@ async def test_every_route_is_in_the_table(rules: Rules, web: Web) -> None:
             assert "<" not in path, rule
             template = rule.replace("<", "{").replace(">", "}")
             assert find_route(ROUTES, method, path).route.path == template
+
+
+@pytest.fixture
+def forgotten(monkeypatch: pytest.MonkeyPatch) -> str:
+    """A path that has a handler and is not in the table."""
+    path = f"{BASE}/datasets"
+    monkeypatch.setattr(guard, "ROUTES", tuple(route for route in ROUTES if route.path != path))
+    return path
+
+
+async def test_a_route_that_is_not_in_the_table_is_not_served(forgotten: str, web: Web) -> None:
+    """To nobody, though there is somebody who would."""
+    assert (await web.client.get(forgotten)).status_code == 404
+    assert (await web.client.get(f"{forgotten}/public.t")).status_code == 200
+
+
+async def test_a_mistake_of_the_guard_lets_nobody_in(web: Web) -> None:
+    web.keys.failure = ZeroDivisionError("canary")  # type: ignore[assignment]
+    with capture_logs() as lines:
+        response = await web.client.put(UPLOAD, content=b"a\n1\n", headers=key_of(web))
+        await wait_all_tasks_blocked()
+    assert (response.status_code, response.json()["code"]) == (500, "E_INTERNAL")
+    assert "canary" not in response.text
+    assert [line["log_level"] for line in lines if line["event"] == "guard_crashed"] == ["error"]
+    assert web.receiving.uploads == []
 
 
 @pytest.mark.parametrize("sent", ["0123456789abcdef", "a.b-c_d~e", "A" * 128])
