@@ -11,7 +11,8 @@ from uuid import UUID
 from ingest.apikey import ApiKey, new_key
 from ingest.caller import Caller, Scope
 from ingest.database import Database
-from ingest.errors import RequestError
+from ingest.errors import RequestError, SettingsError
+from ingest.settings import Settings
 from ingest.statements import statement
 
 
@@ -110,3 +111,13 @@ class Keys:
         """Return whose a job is; None when it is nobody's or does not exist."""
         owner: str | None = await self._database.value(statement("owner_of_job"), job_id)
         return owner
+
+
+async def check_reachable(settings: Settings, keys: Keys) -> None:
+    """Raise SettingsError when the API would listen beyond loopback and nobody could have a key for it."""
+    if settings.keys_required and not settings.on_loopback and not await keys.any_usable():
+        raise SettingsError(
+            f"HOST={settings.host}: the API would be reachable from outside and there is no API key yet; make one with "
+            "`ingest keys create --owner NAME --scope admin`, or bind to 127.0.0.1, or set INGEST_AUTH=off behind a "
+            "proxy that authenticates"
+        )

@@ -27,10 +27,10 @@ from ingest.database import Database, migrate_database, open_database
 from ingest.datasetfiles import known_definitions
 from ingest.datasets import Datasets
 from ingest.definitions.model import Definition
-from ingest.errors import SettingsError, UnavailableError
+from ingest.errors import UnavailableError
 from ingest.heartbeat import Pulse
 from ingest.jobs import Jobs
-from ingest.keys import Keys
+from ingest.keys import Keys, check_reachable
 from ingest.memory import give_back
 from ingest.queue import Queue
 from ingest.receiving import Receiving
@@ -93,7 +93,8 @@ async def serve(settings: Settings, dsn: str, roles: Roles, announce: Callable[[
             async with _connected(settings, dsn, f"ingest {roles}") as database:
                 for name in await migrate_database(database):
                     log.info("migration_applied", migration=name)
-                await _check_keys(settings, roles, database)
+                if roles.api:
+                    await check_reachable(settings, Keys(database))
                 await _serve(settings, roles, database, definitions, announce, stopping)
         beside.cancel_scope.cancel(reason="stopped")
     log.info("stopped")
@@ -133,16 +134,6 @@ async def _serve(
         with stopping.work:
             await service.work_until_stopped(stop)
         http_stop.set()
-
-
-async def _check_keys(settings: Settings, roles: Roles, database: Database) -> None:
-    """Raise SettingsError when the API would listen beyond loopback and nobody could have a key for it."""
-    if settings.keys_required and roles.api and not settings.on_loopback and not await Keys(database).any_usable():
-        raise SettingsError(
-            f"HOST={settings.host}: the API would be reachable from outside and there is no API key yet; make one with "
-            "`ingest keys create --owner NAME --scope admin`, or bind to 127.0.0.1, or set INGEST_AUTH=off behind a "
-            "proxy that authenticates"
-        )
 
 
 async def _keep_small(http_stop: trio.Event) -> None:

@@ -32,10 +32,8 @@ from quart.wrappers import Request
 from quart_trio.asgi import TrioASGIHTTPConnection
 
 from ingest.errors import SettingsError
-from ingest.web.answers import problem_answer
 from ingest.web.listening import Address, listen
-from ingest.web.problems import http_problem
-from ingest.web.requests import completed, new_request_id
+from ingest.web.malformed import malformed_answer
 
 # The subclasses below reach into these two; another version must be read and tried before it is allowed here.
 TRIED_VERSIONS = {"hypercorn": "0.18.0", "quart-trio": "0.12.0"}
@@ -49,13 +47,6 @@ STOPPING_STALL_S = 2.0
 KEEP_ALIVE_S = 65.0
 # The most that is taken from a client at once; four times hypercorn's, for a quarter of the trips.
 RECEIVE_BYTES = 256 * 1024
-# What is wrong with bytes that are no request.
-PROTOCOL_DETAILS = {
-    400: "the request is malformed: this is not HTTP/1.1",
-    431: "the request line and the headers are larger than 16 KiB",
-    501: "the transfer coding is not supported: send a length, or chunked",
-    505: "HTTP/1.0 and HTTP/1.1 are spoken here",
-}
 log = structlog.get_logger("ingest.web")
 
 
@@ -217,12 +208,10 @@ class Http1(H11Protocol):
 
     async def _send_error_response(self, status_code: int) -> None:
         """Answer what is no request as every other fault is answered; there is no application to do it."""
-        answer = problem_answer(http_problem(status_code, PROTOCOL_DETAILS.get(status_code, "this is not HTTP")))
-        pairs = [(name.encode(), value.encode()) for name, value in answer.headers]
-        headers = [*completed(pairs, new_request_id()), (b"connection", b"close")]
+        headers, body = malformed_answer(status_code)
         headers += self.config.response_headers("h11")
         await self._send_h11_event(h11.Response(status_code=status_code, headers=headers))
-        await self._send_h11_event(h11.Data(data=answer.body))
+        await self._send_h11_event(h11.Data(data=body))
         await self._send_h11_event(h11.EndOfMessage())
 
     async def _create_stream(self, request: h11.Request) -> None:

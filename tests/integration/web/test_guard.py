@@ -306,6 +306,7 @@ async def test_what_is_no_request_gets_a_problem(web: Web, sent: bytes, status: 
     )
     problem = json.loads(body)
     assert (problem["code"], problem["status"]) == (code, status)
+    assert f"x-request-id: {problem['request_id']}" in lines
 
 
 async def test_a_form_is_not_put(web: Web) -> None:
