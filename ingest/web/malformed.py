@@ -1,4 +1,4 @@
-"""The answer to bytes that are no request: there is no application to give it, and it looks like every other problem."""
+"""The answer to bytes that are no request: no application is there to give it, and it looks like any other problem."""
 
 from __future__ import annotations
 
