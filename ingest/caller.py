@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any, Self
 from uuid import UUID
 
 
@@ -42,6 +44,17 @@ class Caller:
     def sees(self, owner: str | None) -> bool:
         """Whether the caller may know of something that belongs to `owner`; what has no owner is for admins."""
         return self.is_admin or (owner is not None and owner == self.owner)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the caller as it is kept with an upload that other requests go on with."""
+        key_id = None if self.key_id is None else str(self.key_id)
+        return {"key_id": key_id, "owner": self.owner, "scopes": sorted(self.scopes)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Read back what `to_json` wrote."""
+        key_id = None if data["key_id"] is None else UUID(data["key_id"])
+        return cls(key_id=key_id, owner=data["owner"], scopes=frozenset(map(Scope, data["scopes"])))
 
 
 # Somebody where no keys are asked for: whoever reaches the service may do everything.

@@ -22,7 +22,7 @@ PARAMETER = re.compile(r"\\\{(\w+)(\\\.\\\.\\\.)?\\\}")
 # For everybody, with or without a key.
 OPEN: frozenset[Scope] = frozenset()
 UPLOAD, READ, CONTROL = frozenset({Scope.UPLOAD}), frozenset({Scope.READ}), frozenset({Scope.CONTROL})
-METRICS = frozenset({Scope.METRICS})
+METRICS, ADMIN = frozenset({Scope.METRICS}), frozenset({Scope.ADMIN})
 
 
 @dataclass(frozen=True)
@@ -69,10 +69,11 @@ ROUTES = (
     Route("OPTIONS", f"{BASE}/files", OPEN),  # what of tus is spoken here, which clients ask before all else
     Route("OPTIONS", f"{BASE}/files/{{upload_id}}", OPEN),
     Route("POST", f"{BASE}/files", UPLOAD, metered=True),
+    Route("POST", f"{BASE}/files/{{upload_id}}", UPLOAD, metered=True),  # with X-HTTP-Method-Override
     Route("HEAD", f"{BASE}/files/{{upload_id}}", UPLOAD),
     Route("PATCH", f"{BASE}/files/{{upload_id}}", UPLOAD, metered=True),
     Route("DELETE", f"{BASE}/files/{{upload_id}}", UPLOAD),
-    Route("POST", f"{BASE}/jobs", UPLOAD),
+    Route("POST", f"{BASE}/jobs", ADMIN),  # files of the machine itself, which are no owner's
     Route("GET", f"{BASE}/jobs", READ),
     Route("GET", JOB, READ),
     Route("GET", f"{JOB}/progress", READ),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from uuid import uuid4
+
 import pytest
 
 from ingest.apikey import SECRET_BYTES, new_key, read_key
@@ -43,6 +46,11 @@ def test_who_sees_what() -> None:
     assert ANYBODY.sees(None)
     assert ANYBODY.sees("ada")
     assert (ada.only_owner, ANYBODY.only_owner, NOBODY.only_owner) == ("ada", None, "")
+
+
+@pytest.mark.parametrize("caller", [ANYBODY, NOBODY, Caller(key_id=uuid4(), owner="ada", scopes=frozenset(Scope))])
+def test_a_caller_is_kept_as_json(caller: Caller) -> None:
+    assert Caller.from_json(json.loads(json.dumps(caller.to_json()))) == caller
 
 
 def test_admin_may_everything_and_nobody_nothing() -> None:
