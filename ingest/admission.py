@@ -11,6 +11,7 @@ import structlog
 import trio
 
 from ingest.budget import Budget
+from ingest.caller import ANYBODY, Caller
 from ingest.chunk import ChunkCut
 from ingest.cutter import Cutter, Sink
 from ingest.datasets import Dataset
@@ -50,6 +51,7 @@ class UploadOptions:
     budget: Budget | None = None
     parent_id: UUID | None = None
     parameters: Mapping[str, str] = field(default_factory=dict)
+    caller: Caller = ANYBODY
     load: Load = Load.AFTER_UPLOAD
     refuse_duplicate: bool = False
     compression: Compression | None = None
@@ -61,7 +63,12 @@ class UploadOptions:
         plain = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in OF_ONE_REQUEST}
         parent = None if self.parent_id is None else str(self.parent_id)
         budget = None if self.budget is None else asdict(self.budget)
-        own = {"dialect": self.dialect.to_json(), "budget": budget, "parent_id": parent}
+        own = {
+            "dialect": self.dialect.to_json(),
+            "budget": budget,
+            "parent_id": parent,
+            "caller": self.caller.to_json(),
+        }
         return {**plain, **own, "parameters": dict(self.parameters)}
 
     @classmethod
@@ -74,6 +81,7 @@ class UploadOptions:
             budget=None if budget is None else Budget(**budget),
             parent_id=None if parent is None else UUID(parent),
             mode=JobMode(rest.pop("mode")),
+            caller=Caller.from_json(rest.pop("caller")),
             load=Load(rest.pop("load")),
             **rest,
         )
@@ -142,6 +150,7 @@ class Admission:
             refuse_duplicate=options.refuse_duplicate,
             compression=compression,
             part=options.part,
+            caller=options.caller,
             queue=self.target.queue,
         )
 
@@ -195,7 +204,7 @@ class Admission:
         if parent_id is None:
             return
         parent = await self.jobs.get(parent_id)
-        if parent is None:
+        if parent is None or not self.options.caller.sees(parent.owner):
             raise RequestError(f"parent: there is no job {parent_id}", code="E_PARENT", option="parent")
         if parent.dataset != dataset:
             text = f"parent: job {parent_id} loaded dataset {parent.dataset!r}, but this file is for {dataset!r}"

@@ -25,6 +25,7 @@ from ingest.dialect import Dialect
 from ingest.environment import database_dsn, read_settings
 from ingest.errors import IngestError, SettingsError, StorageError, leaves
 from ingest.job import DEFAULT_PRIORITY, JobMode
+from ingest.keycommands import keys_group
 from ingest.receiving import UploadOptions
 
 FAILED, USAGE, WITH_REJECTS = 1, 2, 3
@@ -229,3 +230,4 @@ def _writing(path: Path | None) -> Iterator[Callable[[bytes], object] | None]:
 
 
 commands.add_command(datasets_group)
+commands.add_command(keys_group)

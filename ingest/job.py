@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from ingest.budget import Budget
+from ingest.caller import ANYBODY, Caller
 from ingest.spec import LoadSpec
 
 
@@ -76,6 +77,7 @@ class NewJob:
     refuse_duplicate: bool = False  # a file whose bytes were loaded into the dataset before
     compression: str | None = None  # of the file as it is sent: gzip, zstd, bzip2
     part: RequestPart | None = None
+    caller: Caller = ANYBODY  # whose job it becomes, and whose limits it counts against
     queue: str = "default"  # `ingest load` uses a queue of its own, so that no other worker takes the job
 
 
@@ -115,3 +117,4 @@ class JobView:
     started_at: datetime | None
     completed_at: datetime | None
     updated_at: datetime
+    owner: str | None = None

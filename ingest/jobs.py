@@ -34,15 +34,20 @@ class Jobs:
         self._statistics = Statistics(database)
 
     async def create(self, new: NewJob) -> None:
-        """Write a job that is being received; nothing of it can be claimed yet."""
-        await self._database.execute(
+        """Write a job that is being received; nothing of it can be claimed yet.
+
+        Raises RequestError (E_QUOTA) when the caller's key may not have another job now.
+        """
+        refusal = await self._database.value(
             statement("create_job"),
             new.id, new.spec.dataset, new.filename, new.priority, new.queue, new.spec.to_json(), new.bytes_total,
             new.mode, new.parent_id, new.budget and new.budget.rejects, new.budget and new.budget.percent,
             new.spec.plan is not None and new.spec.keyed, new.max_stored_rejects, new.load, new.compression,
             new.refuse_duplicate, new.part and new.part.key_id, new.part and new.part.number,
-            new.part and new.part.fingerprint,
+            new.part and new.part.fingerprint, new.caller.owner, new.caller.key_id,
         )  # fmt: skip
+        if refusal is not None:
+            raise too_many_jobs(refusal)
 
     async def add_chunk(self, job_id: UUID, cut: ChunkCut) -> None:
         """Write a stored chunk of a job that is being received; loaded while it is uploaded, it may be claimed at once.
@@ -102,17 +107,23 @@ class Jobs:
         return await self._database.run(lambda session: _many(session, ids))
 
     async def page(
-        self, *, page: int, limit: int, status: str | None = None, dataset: str | None = None
+        self,
+        *,
+        page: int,
+        limit: int,
+        status: str | None = None,
+        dataset: str | None = None,
+        owner: str | None = None,
     ) -> tuple[list[JobView], int]:
-        """Return a page of jobs, newest first, and how many there are."""
+        """Return a page of jobs, newest first, and how many there are; of all owners when `owner` is None."""
         skipped = (page - 1) * limit
 
         async def read(session: Session) -> tuple[list[JobView], int]:
-            rows = await session.fetch(statement("page_of_job_ids"), limit, skipped, status, dataset)
+            rows = await session.fetch(statement("page_of_job_ids"), limit, skipped, status, dataset, owner)
             views = await _many(session, [row["id"] for row in rows])
             if 0 < len(rows) < limit:  # the last page tells by itself
                 return views, skipped + len(rows)
-            return views, await session.value(statement("count_jobs"), status, dataset)
+            return views, await session.value(statement("count_jobs"), status, dataset, owner)
 
         return await self._database.run(read)
 
@@ -135,6 +146,15 @@ async def _many(session: Session, ids: Sequence[UUID]) -> list[JobView]:
 def _no_longer_receiving(view: JobView | None) -> RequestError:
     why = view.error["message"] if view is not None and view.error else "it was cancelled or timed out"
     return RequestError(f"the job no longer takes data: {why}", code="E_UPLOAD_GONE", job=view and view.id)
+
+
+def too_many_jobs(limit: str) -> RequestError:
+    """Return the refusal of a job that exceeds a limit of its key: `open_jobs` or `jobs_per_second`."""
+    if limit == "open_jobs":
+        text, retry_after_s = "the key has as many jobs as it may have that have not ended: wait for one", 10
+    else:
+        text, retry_after_s = "the key makes more jobs a second than it may", 1
+    return RequestError(text, code="E_QUOTA", limit=limit, retry_after_s=retry_after_s)
 
 
 def _chunk_from(row: Record) -> dict[str, Any]:
@@ -184,6 +204,7 @@ def view_from(row: Record) -> JobView:
         started_at=row["started_at"],
         completed_at=row["finished_at"],
         updated_at=row["updated_at"],
+        owner=row["owner"],
     )
 
 

@@ -17,6 +17,7 @@ from uuid import UUID
 import trio
 
 from ingest.admission import JobRows, Target, UploadOptions, too_large
+from ingest.caller import Caller
 from ingest.cutter import InPlaceSink, ObjectSink, Sink
 from ingest.datasets import Dataset
 from ingest.errors import IngestError, RequestError
@@ -47,7 +48,7 @@ class ReceivingStatistics:
 class DatasetSource(Protocol):
     """The part of `ingest.datasets` that receiving asks."""
 
-    async def find(self, name: str) -> Dataset: ...
+    async def find(self, name: str, caller: Caller) -> Dataset: ...
 
     async def ready(self, spec: LoadSpec) -> LoadSpec: ...
 
@@ -120,7 +121,7 @@ class Receiving:
     async def _receive(
         self, options: UploadOptions, queue: str, sink: Callable[[UUID], Sink], limit_bytes: int | None
     ) -> AsyncIterator[Upload]:
-        dataset = await self._datasets.find(options.dataset)
+        dataset = await self._datasets.find(options.dataset, options.caller)
         dataset.check_parameters(options.parameters)
         target = Target(dataset=dataset, ready=self._datasets.ready, queue=queue, sink=sink, limit_bytes=limit_bytes)
         upload = Upload(

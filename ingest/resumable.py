@@ -19,6 +19,7 @@ import trio
 from uuid_utils.compat import uuid7
 
 from ingest.admission import Admission, JobRows, Target, UploadOptions, too_large
+from ingest.caller import Caller
 from ingest.cutter import InPlaceSink
 from ingest.errors import FileError, IngestError, RequestError, SourceChanged, StorageError, UnavailableError
 from ingest.follower import Follower
@@ -27,7 +28,7 @@ from ingest.receiving import DEFAULT_QUEUE, THREADS, DatasetSource
 from ingest.settings import Settings
 from ingest.spool import Spool
 from ingest.storage import Storage, chunk_prefix, spool_key
-from ingest.uploadrows import UploadRow, UploadRows, taken_over
+from ingest.uploadrows import UploadRow, UploadRows, no_upload, taken_over
 
 T = TypeVar("T")
 
@@ -75,7 +76,7 @@ class Resumable:
         """
         if length is not None and length > self._settings.max_upload_bytes:
             raise too_large(self._settings.max_upload_bytes)
-        dataset = await self._datasets.find(options.dataset)
+        dataset = await self._datasets.find(options.dataset, options.caller)
         dataset.check_parameters(options.parameters)
         job_id = uuid7()
         await self._in_thread(lambda: self._storage.make_spool(spool_key(job_id)))
@@ -88,16 +89,19 @@ class Resumable:
                 await self._storage.remove_all(chunk_prefix(job_id))
             raise
 
-    async def find(self, upload_id: UUID) -> UploadRow:
-        """Return an upload. Raises RequestError (E_NOT_FOUND, E_UPLOAD_ENDED)."""
-        return await self._rows.find(upload_id)
+    async def find(self, upload_id: UUID, caller: Caller) -> UploadRow:
+        """Return an upload of the caller's. Raises RequestError (E_NOT_FOUND, E_UPLOAD_ENDED)."""
+        row = await self._rows.find(upload_id)
+        if not caller.sees(row.options.caller.owner):
+            raise no_upload(upload_id)
+        return row
 
-    async def remove(self, upload_id: UUID) -> None:
+    async def remove(self, upload_id: UUID, caller: Caller) -> None:
         """End an upload and remove its bytes; a complete one is only forgotten, its job goes on.
 
         Raises RequestError (E_NOT_FOUND, E_UPLOAD_ENDED).
         """
-        row = await self._rows.find(upload_id)
+        row = await self.find(upload_id, caller)
         left = await self._rows.remove(upload_id)
         if held := self._held.get(upload_id):
             held.let_go(taken_over())
@@ -106,13 +110,13 @@ class Resumable:
             await self._storage.remove_all(chunk_prefix(row.job_id))
 
     @asynccontextmanager
-    async def hold(self, upload_id: UUID) -> AsyncIterator[Held]:
+    async def hold(self, upload_id: UUID, caller: Caller) -> AsyncIterator[Held]:
         """Take an upload over from whoever has it, and hold it. One that is complete is not held by anybody.
 
         A file that cannot be loaded ends the upload and its job. Raises RequestError: E_NOT_FOUND, E_UPLOAD_ENDED,
         E_UPLOAD_TAKEN when a still newer request was faster, E_UPLOAD_BUSY.
         """
-        row = await self._rows.find(upload_id)
+        row = await self.find(upload_id, caller)
         if row.completed:
             yield Held(row, uuid4(), self._rows, None, None, self._limiter)
             return
@@ -164,7 +168,7 @@ class Resumable:
         kept = self._followers.pop(row.id, None)
         if kept is not None and kept.agrees_with(so_far):
             return kept
-        dataset = await self._datasets.find(row.options.dataset)
+        dataset = await self._datasets.find(row.options.dataset, row.options.caller)
         key = spool_key(row.job_id)
         target = Target(
             dataset=dataset,

@@ -31,6 +31,7 @@ from ingest.errors import UnavailableError
 from ingest.heartbeat import Pulse
 from ingest.idempotency import RequestKeys
 from ingest.jobs import Jobs
+from ingest.keys import Keys, check_reachable
 from ingest.memory import give_back
 from ingest.queue import Queue
 from ingest.receiving import Receiving
@@ -97,6 +98,8 @@ async def serve(settings: Settings, dsn: str, roles: Roles, announce: Callable[[
             async with _connected(settings, dsn, f"ingest {roles}") as database:
                 for name in await migrate_database(database):
                     log.info("migration_applied", migration=name)
+                if roles.api:
+                    await check_reachable(settings, Keys(database))
                 await _serve(settings, roles, database, definitions, announce, stopping)
         beside.cancel_scope.cancel(reason="stopped")
     log.info("stopped")
@@ -124,6 +127,7 @@ async def _serve(
         outer.start_soon(sources.run, stop)
         app = create_app(
             settings=settings,
+            keys=Keys(database),
             receiving=receiving,
             resumable=resumable,
             sources=sources,

@@ -163,6 +163,11 @@ class Settings(BaseModel):
             return False
 
     @property
+    def keys_required(self) -> bool:
+        """Whether requests need an API key; else one that is sent is still honoured."""
+        return self.auth == "required" or (self.auth == "auto" and not self.on_loopback)
+
+    @property
     def allowed_schemas(self) -> frozenset[str]:
         """Schemas whose tables are datasets by themselves: as set, else `public` on loopback without keys."""
         if self.table_schemas is not None:
@@ -217,19 +222,7 @@ class Settings(BaseModel):
             if not holds:
                 variable = variables()[name]
                 raise refusal(variable, round(getattr(self, name) * variable.per_unit))
-        self._check_auth()
         return self
-
-    def _check_auth(self) -> None:
-        if self.auth == "required":
-            raise SettingsError(
-                "INGEST_AUTH=required: API keys do not exist yet; allowed now: auto on loopback, or off"
-            )
-        if self.auth == "auto" and not self.on_loopback:
-            raise SettingsError(
-                f"HOST={_shown(self.host)}: there are no API keys yet, so the API must not be reachable from outside; "
-                "bind to 127.0.0.1, or set INGEST_AUTH=off behind a proxy that authenticates"
-            )
 
 
 def variables() -> dict[str, Variable]:

@@ -74,7 +74,7 @@ class UploadRows:
         """Return an upload. Raises RequestError: E_NOT_FOUND, E_UPLOAD_ENDED when it was refused or has expired."""
         rows = await self._database.fetch(statement("upload_by_id"), upload_id)
         if not rows:
-            raise RequestError(f"there is no upload {upload_id}", code="E_NOT_FOUND")
+            raise no_upload(upload_id)
         row = rows[0]
         if row["error_code"]:
             text = f"nothing more is taken for this upload: {row['error_message']}"
@@ -142,6 +142,11 @@ class UploadRows:
             statement("remove_upload"), upload_id, "E_UPLOAD_TERMINATED", "the client gave the upload up"
         )
         return state is not None and state != "completed"
+
+
+def no_upload(upload_id: object) -> RequestError:
+    """Return the refusal of an upload that does not exist, or not for the caller."""
+    return RequestError(f"there is no upload {str(upload_id)[:100]!r}", code="E_NOT_FOUND")
 
 
 def taken_over() -> RequestError:

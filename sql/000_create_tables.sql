@@ -7,6 +7,31 @@
 
 CREATE SCHEMA IF NOT EXISTS ingest;
 
+-- An API key: its prefix finds it, the hash of its secret proves it. Limits are NULL where there are none.
+CREATE TABLE IF NOT EXISTS ingest.keys (
+    id                  uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    prefix              text NOT NULL UNIQUE,
+    secret_sha256       bytea NOT NULL CHECK (length(secret_sha256) = 32),
+    owner               text NOT NULL CHECK (owner <> ''),
+    scopes              text[] NOT NULL CHECK (cardinality(scopes) >= 1
+                        AND scopes <@ ARRAY['upload', 'read', 'control', 'metrics', 'admin']),
+    bytes_per_day       bigint CHECK (bytes_per_day > 0),                          -- received in uploads, days in UTC
+    open_jobs           integer CHECK (open_jobs > 0),                             -- not ended yet, of this key
+    requests_per_second double precision CHECK (requests_per_second > 0),          -- in each process
+    jobs_per_second     double precision CHECK (jobs_per_second > 0),
+    created_at          timestamptz NOT NULL DEFAULT clock_timestamp(),
+    expires_at          timestamptz,
+    revoked_at          timestamptz,
+    last_used_at        timestamptz                                                -- written once a minute at most
+);
+
+-- The bytes that a key with a limit has sent, by day (UTC).
+CREATE TABLE IF NOT EXISTS ingest.key_usage (
+    key_id uuid NOT NULL REFERENCES ingest.keys ON DELETE CASCADE,
+    day    date NOT NULL,
+    bytes  bigint NOT NULL CHECK (bytes >= 0),
+    PRIMARY KEY (key_id, day)
+) WITH (fillfactor = 50);
 -- An Idempotency-Key: one request of a client, which makes its jobs once however often it is sent. Whoever serves the
 -- request holds the key and renews it; the jobs themselves say which of its files are in.
 CREATE TABLE IF NOT EXISTS ingest.request_keys (
@@ -56,8 +81,9 @@ CREATE TABLE IF NOT EXISTS ingest.jobs (
     request_key    bigint REFERENCES ingest.request_keys ON DELETE SET NULL,
     request_part   integer CHECK (request_part >= 1),
     request_fingerprint bytea,                                                     -- SHA-256 of what was asked
-    owner          text,
     bytes_tried    bigint NOT NULL DEFAULT 0,                                      -- how far a load as a whole has come, at best
+    owner          text,                                                           -- whose it is; NULL: sent without a key
+    key_id         uuid REFERENCES ingest.keys ON DELETE SET NULL,                 -- the key it was sent with
     created_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
     started_at     timestamptz,
     finished_at    timestamptz,
@@ -74,6 +100,10 @@ CREATE INDEX IF NOT EXISTS jobs_of_state ON ingest.jobs (state, created_at DESC,
 CREATE INDEX IF NOT EXISTS jobs_of_dataset ON ingest.jobs (dataset, created_at DESC, id DESC) INCLUDE (state);
 CREATE INDEX IF NOT EXISTS jobs_ended ON ingest.jobs (finished_at)
     INCLUDE (state, bytes_total, inserted, updated, unchanged, skipped, rejected) WHERE finished_at IS NOT NULL;
+CREATE INDEX IF NOT EXISTS jobs_of_owner ON ingest.jobs (owner, created_at DESC, id DESC) WHERE owner IS NOT NULL;
+CREATE INDEX IF NOT EXISTS jobs_of_key ON ingest.jobs (key_id, created_at) WHERE key_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS jobs_open_of_key ON ingest.jobs (key_id)
+    WHERE key_id IS NOT NULL AND state IN ('receiving', 'pending', 'processing', 'paused');
 CREATE INDEX IF NOT EXISTS jobs_receiving ON ingest.jobs (updated_at) WHERE state = 'receiving';
 CREATE INDEX IF NOT EXISTS jobs_by_content ON ingest.jobs (sha256, dataset) WHERE sha256 IS NOT NULL;
 CREATE INDEX IF NOT EXISTS jobs_duplicates ON ingest.jobs (duplicate_of) WHERE duplicate_of IS NOT NULL;
@@ -87,7 +117,6 @@ CREATE INDEX IF NOT EXISTS jobs_open ON ingest.jobs (id) WHERE state IN ('pendin
 CREATE TABLE IF NOT EXISTS ingest.uploads (
     id             uuid PRIMARY KEY,
     job_id         uuid NOT NULL UNIQUE,
-    owner          text,
     state          text NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'completed', 'failed')),
     length         bigint CHECK (length >= 0),                 -- NULL until the client says it
     received       bigint NOT NULL DEFAULT 0 CHECK (received >= 0 AND (length IS NULL OR received <= length)),

@@ -86,10 +86,15 @@ UPDATE ingest.rejects r SET resolved_by = $2 FROM found WHERE r.id = found.id AN
 SELECT ingest.enforce_budget($1, $2);
 
 -- name: create_job
+-- Returns NULL, or which limit of the key $21 the job would exceed; then it was not made.
+WITH refusal AS MATERIALIZED (SELECT ingest.job_refusal($21) AS reason),
+     made AS (
 INSERT INTO ingest.jobs (id, dataset, filename, priority, queue, spec, bytes_total, mode, parent_id,
                          max_rejects, max_rejects_percent, in_order, max_stored_rejects,
-                         load, compression, refuse_duplicate, request_key, request_part, request_fingerprint)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19);
+                         load, compression, refuse_duplicate, request_key, request_part, request_fingerprint, owner, key_id)
+SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21
+  FROM refusal WHERE reason IS NULL)
+SELECT reason FROM refusal;
 
 -- name: add_chunk
 -- Not waited for on disk: nothing counts before complete_upload, whose commit brings these to the disk with it; and what
@@ -171,12 +176,14 @@ SELECT j.*, p.*, r.*, clock_timestamp() AS read_at,
  WHERE j.id = ANY ($1);
 
 -- name: page_of_job_ids
+-- Of all owners when $5 is NULL.
 SELECT id FROM ingest.jobs
- WHERE ($3::text IS NULL OR state = $3) AND ($4::text IS NULL OR dataset = $4)
+ WHERE ($3::text IS NULL OR state = $3) AND ($4::text IS NULL OR dataset = $4) AND ($5::text IS NULL OR owner = $5)
  ORDER BY created_at DESC, id DESC LIMIT $1 OFFSET $2;
 
 -- name: count_jobs
-SELECT count(*) FROM ingest.jobs WHERE ($1::text IS NULL OR state = $1) AND ($2::text IS NULL OR dataset = $2);
+SELECT count(*) FROM ingest.jobs
+ WHERE ($1::text IS NULL OR state = $1) AND ($2::text IS NULL OR dataset = $2) AND ($3::text IS NULL OR owner = $3);
 
 -- name: page_of_chunks
 SELECT c.ordinal, c.state AS status, c.attempt, c.worker_id, w.host AS worker_host, w.pid AS worker_pid, c.file_offset,
@@ -433,3 +440,41 @@ SELECT number, 'unforeseeable', 'rows may be dropped or changed, or may not be r
 SELECT u.ordinal, u.place, e.sql_state, e.message
   FROM unnest($1::integer[], $2::integer[], $3::text[]) AS u(ordinal, place, value)
  CROSS JOIN LATERAL ingest.input_error(u.value, ($4::text[])[u.place]) AS e;
+
+-- name: create_key
+INSERT INTO ingest.keys (prefix, secret_sha256, owner, scopes, expires_at, bytes_per_day, open_jobs, requests_per_second,
+                         jobs_per_second)
+VALUES ($1, $2, $3, $4, clock_timestamp() + $5::interval, $6, $7, $8, $9);
+
+-- name: key_by_prefix
+SELECT id, prefix, secret_sha256, owner, scopes, bytes_per_day, requests_per_second, revoked_at IS NOT NULL AS revoked,
+       extract(epoch FROM expires_at - clock_timestamp())::float8 AS expires_in_s
+  FROM ingest.keys WHERE prefix = $1;
+
+-- name: list_keys
+SELECT k.prefix, k.owner, k.scopes, k.bytes_per_day, k.open_jobs, k.requests_per_second, k.jobs_per_second, k.created_at,
+       k.expires_at, k.revoked_at, k.last_used_at, coalesce(u.bytes, 0) AS bytes_today,
+       CASE WHEN k.revoked_at IS NOT NULL THEN 'revoked' WHEN k.expires_at <= clock_timestamp() THEN 'expired'
+            ELSE 'active' END AS status
+  FROM ingest.keys k
+  LEFT JOIN ingest.key_usage u ON u.key_id = k.id AND u.day = (clock_timestamp() AT TIME ZONE 'UTC')::date
+ ORDER BY k.created_at, k.prefix;
+
+-- name: revoke_key
+UPDATE ingest.keys SET revoked_at = coalesce(revoked_at, clock_timestamp()) WHERE prefix = $1 RETURNING prefix;
+
+-- name: has_keys
+SELECT EXISTS (SELECT FROM ingest.keys WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > clock_timestamp()));
+
+-- name: note_key_use
+UPDATE ingest.keys SET last_used_at = clock_timestamp()
+ WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < clock_timestamp() - interval '1 minute');
+
+-- name: take_bytes
+SELECT * FROM ingest.take_bytes($1, $2);
+
+-- name: give_back_bytes
+UPDATE ingest.key_usage SET bytes = greatest(bytes - $3, 0) WHERE key_id = $1 AND day = $2;
+
+-- name: owner_of_job
+SELECT owner FROM ingest.jobs WHERE id = $1;

@@ -15,18 +15,18 @@ PACKAGE = Path(__file__).parent.parent / "ingest"
 
 # From the top down. A package stands for all of its modules.
 LAYERS = {
-    6: {"__main__", "cli", "datasetcommands", "environment"},
+    6: {"__main__", "cli", "datasetcommands", "keycommands", "environment"},
     5: {"service", "localload"},
     4: {"web"},
     3: {"poller", "chunkrun", "reader", "writer", "heartbeat", "janitor", "worker", "work", "leases", "order",
         "wholefile"},
     2: {"receiving", "resumable", "held", "follower", "uploadrows", "sources", "admission", "upload", "cutter", "intake",
-        "jobs", "queue", "loading", "datasets", "targets", "storage", "objects", "spool", "events", "rejects",
+        "jobs", "queue", "loading", "datasets", "targets", "keys", "storage", "objects", "spool", "events", "rejects",
         "rejectcsv", "retrying", "idempotency", "packing", "watching", "statistics"},
     1: {"database", "statements", "datasetfiles", "logs", "memory"},
     0: {
         "definitions",
-        "job", "spec", "budget", "formats", "formula", "chunk", "batch", "reject", "accounts", "dialect", "header", "splitter", "bits", "settings", "errors",
+        "caller", "apikey", "job", "spec", "budget", "formats", "formula", "chunk", "batch", "reject", "accounts", "dialect", "header", "splitter", "bits", "settings", "errors",
         "unpacking", "digests",
     },
 }  # fmt: skip

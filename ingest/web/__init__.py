@@ -4,7 +4,9 @@ From the socket inwards:
 `listening`  the sockets; a line for a person when the address cannot be used
 `edge`       hypercorn's HTTP/1.1 under our supervision: crashes contained, sends bounded, a stop that cannot hang
 `protocol`   what of HTTP/1.1 and WebSocket is spoken at all
-`app`        the ASGI application: upload paths in front, Quart-Trio behind; security headers and the access log
+`app`        the ASGI application: upload paths in front, Quart-Trio behind; the access log
+`requests`   what every response carries: the id of its request, security headers
+`guard`      who may pass: `access` has all routes, `auth` checks keys, `metering` counts bytes and `buckets` rates
 `uploads`    raw and multipart bodies (`body`, `form`, `multipart`), read with back-pressure into `receiving`
 `stream`     live progress to whoever reads along; `tellers` says it as server-sent events or by WebSocket
 `api`        the JSON routes over jobs and datasets; `health` what probes ask for

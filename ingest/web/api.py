@@ -17,9 +17,11 @@ from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from ingest import datasets
+from ingest.caller import Caller
 from ingest.errors import IngestError, RequestError
 from ingest.job import JobState, JobView
 from ingest.web import options, rejects
+from ingest.web.access import METRICS, caller_of
 from ingest.web.answers import BASE, Answer, job_body, json_answer, problem_answer
 from ingest.web.edge import QuartConnection
 from ingest.web.etags import revalidated
@@ -47,7 +49,7 @@ class Jobs(Protocol):
     async def get(self, job_id: UUID) -> JobView | None: ...
 
     async def page(
-        self, *, page: int, limit: int, status: JobState | None, dataset: str | None
+        self, *, page: int, limit: int, status: JobState | None, dataset: str | None, owner: str | None
     ) -> tuple[list[JobView], int]: ...
 
     async def chunks(self, job_id: UUID, *, page: int, limit: int) -> tuple[list[dict[str, Any]], int]: ...
@@ -58,9 +60,9 @@ class Jobs(Protocol):
 class Datasets(Protocol):
     """What the routes ask about datasets. Everything raises DatabaseError and is harmless to cancel."""
 
-    async def find(self, name: str) -> datasets.Dataset: ...
+    async def find(self, name: str, caller: Caller) -> datasets.Dataset: ...
 
-    async def all(self) -> Sequence[datasets.Dataset]: ...
+    async def all(self, caller: Caller) -> Sequence[datasets.Dataset]: ...
 
 
 def create_api(
@@ -82,7 +84,11 @@ def create_api(
         RESPONSE_TIMEOUT=None,  # its default cuts a long response short, and calls that success
     )
     views, probes = Views(jobs, rejects, retrying, datasets), Health(health, draining)
-    probe_routes = (("/health", probes.full), ("/health/live", probes.live), ("/health/ready", probes.ready))
+    probe_routes = (
+        ("/health", lambda: probes.full(details=_caller().may(METRICS))),
+        ("/health/live", probes.live),
+        ("/health/ready", probes.ready),
+    )
     view_routes = (
         ("/", views.links),
         (f"{BASE}/jobs", views.jobs),
@@ -128,7 +134,11 @@ class Views:
         values = _query(*PAGING, "status", "dataset")
         page, limit = options.page(values)
         found, total = await self._jobs.page(
-            page=page, limit=limit, status=options.status(values), dataset=values.get("dataset") or None
+            page=page,
+            limit=limit,
+            status=options.status(values),
+            dataset=values.get("dataset") or None,
+            owner=_caller().only_owner,
         )
         return _page("jobs", [job_body(view) for view in found], page, limit, total)
 
@@ -172,13 +182,13 @@ class Views:
     async def datasets(self) -> Answer:
         """Return every dataset that files can be sent for."""
         _query()
-        return json_answer(200, {"datasets": [dataset.to_json() for dataset in await self._datasets.all()]})
+        return json_answer(200, {"datasets": [dataset.to_json() for dataset in await self._datasets.all(_caller())]})
 
     async def dataset(self, name: str) -> Answer:
         """Return one dataset."""
         _query()
         options.check_option("dataset", name, ("dataset",))
-        return json_answer(200, (await self._datasets.find(name)).to_json())
+        return json_answer(200, (await self._datasets.find(name, _caller())).to_json())
 
     async def _find(self, job_id: str) -> JobView:
         view = await self._jobs.get(_uuid(job_id))
@@ -189,6 +199,10 @@ class Views:
 
 def _page(name: str, items: list[dict[str, Any]], page: int, limit: int, total: int) -> Answer:
     return json_answer(200, {name: items, "page": page, "limit": limit, "total": total})
+
+
+def _caller() -> Caller:
+    return caller_of(request.scope)
 
 
 def _query(*allowed: str) -> dict[str, str]:

@@ -11,7 +11,9 @@ from hypercorn.typing import (
     ASGIFramework,
     ASGIReceiveCallable,
     ASGISendCallable,
+    HTTPScope,
     Scope,
+    WebsocketScope,
 )
 
 from ingest.errors import IngestError, leaves
@@ -19,20 +21,17 @@ from ingest.idempotency import RequestKeys
 from ingest.resumable import Resumable
 from ingest.settings import Settings
 from ingest.watching import Watching
+from ingest.web.access import caller_of
 from ingest.web.api import Datasets, Jobs, create_api
+from ingest.web.guard import Guard, KeySource
 from ingest.web.health import HealthSource
 from ingest.web.previews import Previews, is_preview
 from ingest.web.rejects import Rejects, Retrying
+from ingest.web.requests import completed, request_id_for
 from ingest.web.sources import Loading, SourceJobs, is_source
 from ingest.web.stream import Streams, is_stream
 from ingest.web.tus import Tus, is_tus
 from ingest.web.uploads import Receiving, Uploads, is_upload
-
-SECURITY_HEADERS = (
-    (b"x-content-type-options", b"nosniff"),
-    (b"cache-control", b"no-store"),
-    (b"referrer-policy", b"no-referrer"),
-)
 
 Handler = Callable[[Any, ASGIReceiveCallable, ASGISendCallable], Awaitable[None]]
 
@@ -42,6 +41,7 @@ log = structlog.get_logger("ingest.access")
 def create_app(
     *,
     settings: Settings,
+    keys: KeySource,
     receiving: Receiving,
     resumable: Resumable,
     sources: Loading,
@@ -84,6 +84,7 @@ def create_app(
         draining=draining,
         health_only=health_only,
     )
+    guard = Guard(settings, keys, probes_only=health_only)
 
     def in_front_of_api(scope: HTTPScope) -> Handler:
         path = scope["raw_path"]
@@ -95,26 +96,25 @@ def create_app(
             return source_jobs
         return uploads if is_upload(path) else previews if is_preview(scope) else api
 
-    def handler_of(scope: Scope) -> Handler | None:
-        if scope["type"] == "websocket":
-            return _no_websocket if health_only else streams
-        if scope["type"] != "http":
-            return None
-        return api if health_only else in_front_of_api(scope)
-
     async def app(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-        handler = handler_of(scope)
-        if handler is not None:
-            await _serve(handler, scope, receive, send)
+        if scope["type"] == "http":
+            await _serve(guard.http(api if health_only else in_front_of_api(scope)), scope, receive, send)
+        elif scope["type"] == "websocket":
+            await _serve(guard.websocket(_no_websocket if health_only else streams), scope, receive, send)
 
     return app
+
+
+async def _no_websocket(scope: WebsocketScope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+    await send({"type": "websocket.close", "code": 1000, "reason": None})  # nothing here speaks WebSocket
 
 
 class Exchange:
     """Stands between a handler and the server: adds the headers of every response and counts for the access log."""
 
-    def __init__(self, send: ASGISendCallable) -> None:
+    def __init__(self, send: ASGISendCallable, request_id: str) -> None:
         self._send = send
+        self._request_id = request_id
         self.status: int | None = None  # None: the client left before an answer
         self.sent_bytes = 0
 
@@ -123,9 +123,7 @@ class Exchange:
         kind = message["type"]
         if kind in ("http.response.start", "websocket.http.response.start"):
             self.status = message["status"]
-            present = {name.lower() for name, _ in message["headers"]}
-            ours = [header for header in SECURITY_HEADERS if header[0] not in present]
-            message = {**message, "headers": [*message["headers"], *ours]}
+            message = {**message, "headers": completed(message["headers"], self._request_id)}
         elif kind == "websocket.accept":
             self.status = 101
         elif kind == "websocket.send":
@@ -135,12 +133,10 @@ class Exchange:
         await self._send(message)
 
 
-async def _no_websocket(_scope: Scope, _receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-    await send({"type": "websocket.close", "code": 1000, "reason": None})
-
-
 async def _serve(handler: Handler, scope: Any, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-    exchange, begun = Exchange(send), trio.current_time()
+    request_id = request_id_for(scope)
+    exchange, begun = Exchange(send, request_id), trio.current_time()
+    structlog.contextvars.bind_contextvars(request_id=request_id)  # for this task, which serves this request alone
     try:
         await handler(scope, receive, exchange.send)
     except* IngestError as group:
@@ -157,4 +153,5 @@ async def _serve(handler: Handler, scope: Any, receive: ASGIReceiveCallable, sen
             status=exchange.status,
             seconds=round(trio.current_time() - begun, 4),
             bytes=exchange.sent_bytes,
+            owner=caller_of(scope).owner,
         )

@@ -35,6 +35,10 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "E_FILENAME": Kind(400, "The upload has no file name"),
         "E_MULTIPART": Kind(400, "The form is malformed"),
         "E_UPLOAD_INCOMPLETE": Kind(400, "The upload ended before it was complete"),
+        "E_UNAUTHENTICATED": Kind(401, "An API key is needed"),
+        "E_KEY": Kind(401, "The API key is not accepted"),
+        "E_SCOPE": Kind(403, "The API key does not allow this"),
+        "E_CROSS_SITE": Kind(403, "A page of another origin may not do this"),
         "E_DATASET_FORBIDDEN": Kind(403, "Tables of this schema are not datasets here"),
         "E_ORIGIN": Kind(403, "Pages of other sites have no access"),
         "E_NOT_FOUND": Kind(404, "There is nothing here"),
@@ -64,6 +68,10 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "E_TOO_LARGE": Kind(413, "The body is larger than allowed"),
         "E_DECOMPRESSED_LIMIT": Kind(413, "The file is larger than allowed when it is unpacked"),
         "E_MEDIA_TYPE": Kind(415, "The body has a form that is not accepted here"),
+        "E_HOST": Kind(421, "The service does not have this name"),
+        "E_QUOTA": Kind(429, "The API key has used what it may use for now"),
+        "E_THROTTLED": Kind(429, "Too many wrong API keys"),
+        "E_HEADERS_TOO_LARGE": Kind(431, "The headers are larger than allowed"),
         "E_PARENT": Kind(422, "The file cannot correct that job"),
         "E_DIGEST": Kind(422, "The bytes are not those of the digest"),
         # the file
@@ -87,6 +95,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "E_DATABASE_REFUSED": Kind(500, "The database refused a statement"),
         "E_STORAGE": Kind(503, "The storage cannot be used at the moment"),
         "E_DATABASE_UNAVAILABLE": Kind(503, "The database cannot be reached at the moment"),
+        "E_HTTP_VERSION": Kind(505, "This version of HTTP is not spoken here"),
         "E_DRAINING": Kind(503, "The service is stopping"),
         "E_TOO_MANY_STREAMS": Kind(503, "Too many clients read along"),
         "E_STORAGE_FULL": Kind(507, "The storage is full"),
@@ -102,7 +111,24 @@ FALLBACKS: tuple[tuple[type[IngestError], str], ...] = (
 )
 
 # The codes of what HTTP itself refuses, by status.
-HTTP_CODES = {404: "E_NOT_FOUND", 405: "E_METHOD", 408: "E_TIMEOUT", 413: "E_TOO_LARGE", 415: "E_MEDIA_TYPE"}
+HTTP_CODES = {
+    404: "E_NOT_FOUND",
+    405: "E_METHOD",
+    408: "E_TIMEOUT",
+    413: "E_TOO_LARGE",
+    415: "E_MEDIA_TYPE",
+    431: "E_HEADERS_TOO_LARGE",
+    501: "E_REQUEST",  # a transfer coding that nobody knows
+    505: "E_HTTP_VERSION",
+}
+
+
+# What a WWW-Authenticate header says beside the scheme (RFC 6750).
+CHALLENGES = {
+    "E_UNAUTHENTICATED": "",
+    "E_KEY": ', error="invalid_token"',
+    "E_SCOPE": ', error="insufficient_scope"',
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +150,20 @@ def kind_of(error: IngestError) -> Kind:
 def problem(error: IngestError) -> Problem:
     """Return the problem object of an error; its facts become further members and can replace none of RFC 9457's."""
     kind = kind_of(error)
-    wait = kind.status == HTTPStatus.SERVICE_UNAVAILABLE or error.code in WAITING_HELPS
-    headers = (("Retry-After", str(RETRY_AFTER_S)),) if wait else ()
-    return Problem(kind.status, {**error.facts, **_members(error.code, kind, error.detail)}, headers)
+    return Problem(kind.status, {**error.facts, **_members(error.code, kind, error.detail)}, _headers(error, kind))
+
+
+def _headers(error: IngestError, kind: Kind) -> tuple[tuple[str, str], ...]:
+    """Return what the error says in headers too: when to ask again, with which key, or with which method."""
+    facts = error.facts
+    if kind.status == HTTPStatus.SERVICE_UNAVAILABLE or error.code in WAITING_HELPS or "retry_after_s" in facts:
+        return (("Retry-After", str(facts.get("retry_after_s", RETRY_AFTER_S))),)
+    if error.code in CHALLENGES:
+        scopes = facts.get("scopes")
+        wanted = f', scope="{" ".join(scopes)}"' if isinstance(scopes, list) else ""
+        return (("WWW-Authenticate", f'Bearer realm="ingest"{CHALLENGES[error.code]}{wanted}'),)
+    allow = facts.get("allow")
+    return (("Allow", ", ".join(allow)),) if isinstance(allow, list) else ()
 
 
 def internal_problem() -> Problem:

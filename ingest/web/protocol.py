@@ -16,6 +16,8 @@ from hypercorn.protocol.events import Response
 from hypercorn.protocol.h11 import H11Protocol, H11WSConnection
 from hypercorn.protocol.ws_stream import WSStream
 
+from ingest.web.malformed import malformed_answer
+
 # The most that is gathered of one message of a client; hypercorn's limit is 16 MiB.
 MESSAGE_BYTES = 4096
 
@@ -40,6 +42,14 @@ class Http1(H11Protocol):
 
     async def _check_protocol(self, event: h11.Request) -> None:
         """Never change the protocol."""
+
+    async def _send_error_response(self, status_code: int) -> None:
+        """Answer what is no request as every other fault is answered; there is no application to do it."""
+        headers, body = malformed_answer(status_code)
+        headers += self.config.response_headers("h11")
+        await self._send_h11_event(h11.Response(status_code=status_code, headers=headers))
+        await self._send_h11_event(h11.Data(data=body))
+        await self._send_h11_event(h11.EndOfMessage())
 
     async def _create_stream(self, request: h11.Request) -> None:
         if request.http_version not in (b"1.0", b"1.1"):

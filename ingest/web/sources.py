@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -13,6 +14,7 @@ from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope
 from ingest.admission import UploadOptions
 from ingest.errors import IngestError, RequestError
 from ingest.job import JobView
+from ingest.web.access import caller_of
 from ingest.web.answers import BASE, Answer, job_body, job_path, json_answer, problem_answer
 from ingest.web.body import Body
 from ingest.web.options import UPLOAD_OPTIONS, check_option, label, query, upload_options
@@ -82,7 +84,7 @@ class SourceJobs:
             raise RequestError("source is missing: say which file to load", code="E_OPTION", option="source")
         path = await self._sources.find(source)
         options = upload_options(values, filename=label(filename or path.name) or UNNAMED, bytes_total=None)
-        view = await self._sources.start(path, options)
+        view = await self._sources.start(path, replace(options, caller=caller_of(scope)))
         return json_answer(202, job_body(view), (("Location", job_path(view.id)),))
 
 

@@ -14,11 +14,13 @@ import trio
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope
 
 from ingest.admission import too_large
+from ingest.caller import Caller
 from ingest.errors import IngestError, RequestError
 from ingest.held import Held
 from ingest.resumable import Resumable
-from ingest.uploadrows import UploadRow
+from ingest.uploadrows import UploadRow, no_upload
 from ingest.web import tusheaders
+from ingest.web.access import caller_of
 from ingest.web.answers import BASE, Answer, job_path, problem_answer
 from ingest.web.body import Body
 from ingest.web.options import UPLOAD_OPTIONS, check_option, job_id_from, label, query, upload_options
@@ -45,13 +47,14 @@ def is_tus(raw_path: bytes) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request: its method, the last part of its path ("" for `/files` itself), query, header fields and body."""
+    """One request: its method, the last part of its path ("" for `/files` itself), query, fields, body and caller."""
 
     method: str
     name: str
     query: bytes
     fields: dict[bytes, bytes]
     body: Body
+    caller: Caller
 
     @property
     def content_length(self) -> int | None:
@@ -84,7 +87,7 @@ class Tus:
         if method == "POST":
             method = fields.get(b"x-http-method-override", b"POST").decode("latin-1").upper()
         name = scope["raw_path"][len(PREFIX) + 1 :].decode("latin-1")
-        answer = await self._answer(Request(method, name, scope["query_string"], fields, body))
+        answer = await self._answer(Request(method, name, scope["query_string"], fields, body, caller_of(scope)))
         if not body.gone:
             own = (("Tus-Resumable", tusheaders.VERSION),)
             await respond(replace(answer, headers=answer.headers + own), body, send)
@@ -120,7 +123,7 @@ class Tus:
         query(request.query, ())
         upload_id = job_id_from(request.name)
         if upload_id is None:
-            raise RequestError(f"there is no upload {request.name[:100]!r}", code="E_NOT_FOUND")
+            raise no_upload(request.name)
         answers = {"HEAD": self._look, "PATCH": self._patch, "DELETE": self._remove}
         return await answers[request.method](request, upload_id)
 
@@ -143,6 +146,7 @@ class Tus:
             check_option(name, value, UPLOAD_OPTIONS, others=True)
         check = self._check_body(request) if request.brings_bytes else None
         options = upload_options({**values, **given}, filename=label(filename) or UNNAMED, bytes_total=length)
+        options = replace(options, caller=request.caller)
         metadata = request.fields.get(b"upload-metadata", b"").decode("latin-1")
         try:
             row = await self._uploads.create(options, length, metadata)
@@ -153,14 +157,14 @@ class Tus:
         if not request.brings_bytes and length != 0:
             await request.body.discard(limit_bytes=STRAY_BYTES, limit_s=STRAY_S)
             return Answer(201, (*headers, *_progress(row)), b"")
-        async with self._uploads.hold(row.id) as held:
+        async with self._uploads.hold(row.id, request.caller) as held:
             await self._take(held, request, check)
         return Answer(201, (*headers, *_progress(held.row), *_job(held)), b"")
 
     async def _look(self, request: Request, upload_id: UUID) -> Answer:
         """Say how far the upload is. It is taken over by this too, so that the answer is the last word."""
         await request.body.discard(limit_bytes=STRAY_BYTES, limit_s=STRAY_S)
-        async with self._uploads.hold(upload_id) as held:
+        async with self._uploads.hold(upload_id, request.caller) as held:
             await held.follow()  # finishes a file of which all was acknowledged, but not yet cut, when somebody died
         row = held.row
         length = ("Upload-Defer-Length", "1") if row.length is None else ("Upload-Length", str(row.length))
@@ -172,7 +176,7 @@ class Tus:
         check = self._check_body(request)
         if length is not None and length > self._max_upload_bytes:
             raise too_large(self._max_upload_bytes)
-        async with self._uploads.hold(upload_id) as held:
+        async with self._uploads.hold(upload_id, request.caller) as held:
             if start != held.row.received:
                 text = f"Upload-Offset is {start}, but {held.row.received} bytes are there"
                 raise RequestError(text, code="E_UPLOAD_OFFSET", offset=held.row.received)
@@ -183,7 +187,7 @@ class Tus:
 
     async def _remove(self, request: Request, upload_id: UUID) -> Answer:
         await request.body.discard(limit_bytes=STRAY_BYTES, limit_s=STRAY_S)
-        await self._uploads.remove(upload_id)
+        await self._uploads.remove(upload_id, request.caller)
         return Answer(204, (), b"")
 
     def _check_body(self, request: Request) -> tusheaders.Checksum | None:

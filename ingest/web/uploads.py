@@ -15,12 +15,14 @@ import structlog
 import trio
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope
 
+from ingest.caller import Caller
 from ingest.digests import Digest, digests_from
 from ingest.errors import IngestError, RequestError
 from ingest.idempotency import RequestKeys
 from ingest.job import JobView
 from ingest.receiving import UploadOptions
 from ingest.unpacking import Compression, compression_of_coding
+from ingest.web.access import caller_of
 from ingest.web.answers import BASE, Answer, job_body, job_path, json_answer, problem_answer
 from ingest.web.body import Body, BodyError, too_large
 from ingest.web.form import Form
@@ -67,6 +69,7 @@ class Asked:
     headers: Mapping[bytes, bytes]
     values: dict[str, str]
     body: Body
+    caller: Caller
     compression: Compression | None
     digests: tuple[Digest, ...]
 
@@ -122,16 +125,20 @@ class Uploads:
         headers = {key.lower(): value for key, value in scope["headers"]}
         values = query(scope["query_string"], UPLOAD_OPTIONS, others=True)
         self._admit(headers)
+        if raw and headers.get(b"content-type", b"").lower().startswith(b"multipart/"):
+            raise RequestError("a form is sent with POST; the body here is the file itself", code="E_MEDIA_TYPE")
         asked = Asked(
             filename=path_label(name) if raw else None,
             headers=headers,
             values=values,
             body=body,
+            caller=caller_of(scope),
             compression=compression_of_coding(headers.get(b"content-encoding", b"").decode("latin-1")),
             digests=_digests(scope),
         )
         take = partial(self._take_raw if raw else self._take_form, asked)
-        return await serve(self._keys, owner_of(scope), key_from(fields(scope, FIELD)), (method, scope["path"]), take)
+        request = (method, scope["path"])
+        return await serve(self._keys, asked.caller.owner, key_from(fields(scope, FIELD)), request, take)
 
     def _admit(self, headers: dict[bytes, bytes]) -> None:
         if self._draining.is_set():
@@ -148,7 +155,7 @@ class Uploads:
         options = upload_options(
             asked.values, filename=asked.filename or UNNAMED, bytes_total=None if length is None else int(length)
         )
-        options = replace(options, compression=asked.compression, digests=asked.digests)
+        options = replace(options, caller=asked.caller, compression=asked.compression, digests=asked.digests)
         view = await self._store(options, asked, asked.body, request)
         return json_answer(request.status, job_body(view), (("Location", job_path(view.id)),))
 
@@ -173,6 +180,7 @@ class Uploads:
                 # Options are the request's fault and stop it; what is found inside a file is that file's alone.
                 filename = label(part.filename) or UNNAMED
                 options = upload_options(asked.values, filename=filename, bytes_total=None)
+                options = replace(options, caller=asked.caller)
                 jobs.append(await self._take_part(options, asked, form, request))
             else:
                 value = await form.text()
@@ -219,11 +227,6 @@ def name_allowed(error: RequestError) -> None:
 def fields(scope: HTTPScope, name: str) -> list[bytes]:
     """Return the values of all header fields of a name."""
     return [value for key, value in scope["headers"] if key.lower() == name.lower().encode()]
-
-
-def owner_of(scope: HTTPScope) -> str | None:
-    """Return whose request it is; None when no keys are in use."""
-    return getattr(scope.get("state", {}).get("caller"), "owner", None)
 
 
 def _digests(scope: HTTPScope) -> tuple[Digest, ...]:

@@ -21,7 +21,7 @@ def row(state: str = "processing", **changes: Any) -> Record:
     values: dict[str, Any] = {
         "id": UUID(int=1), "dataset": "public.t", "filename": "f.csv", "state": state, "mode": "batches", "priority": 5,
         "bytes_total": 1010, "bytes_received": 1010, "bytes_loaded": 250, "bytes_to_load": 1000, "records": 100,
-        "error_code": None, "error_message": None, "parent_id": None, "sha256": bytes(32), "created_at": NOW,
+        "error_code": None, "error_message": None, "parent_id": None, "owner": None, "sha256": bytes(32), "created_at": NOW,
         "started_at": NOW, "finished_at": None, "updated_at": NOW, "read_at": NOW + timedelta(seconds=10),
         "resolved": 0, "compression": None, "load": "after_upload", "duplicate_of": None, "chunks_pending": 1, "chunks_processing": 1, "chunks_completed": 0, "chunks_failed": 0,
         **dict.fromkeys(COUNTS, 0), **{f"{name}_now": 0 for name in COUNTS}, "inserted_now": 20, "rejected_now": 5,

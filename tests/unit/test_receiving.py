@@ -19,6 +19,7 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingest.caller import Caller
 from ingest.chunk import ChunkCut
 from ingest.cutter import Cutter, ObjectSink
 from ingest.definitions.tables import TableDataset, TargetColumn
@@ -109,7 +110,7 @@ def view(row: Row) -> JobView:
 class OneDataset:
     """The dataset `public.people`, with columns id and name."""
 
-    async def find(self, name: str) -> TableDataset:
+    async def find(self, name: str, caller: Caller) -> TableDataset:
         await trio.lowlevel.checkpoint()
         if name != "public.people":
             raise RequestError(f"there is no dataset {name}", code="E_DATASET_UNKNOWN")

@@ -21,6 +21,9 @@ NAMES = [
     "001_create_rpc_functions",
     "002_create_loading_functions",
     "003_create_progress_functions",
+    "004_create_upload_functions",
+    "005_create_intake_functions",
+    "007_create_key_functions",
 ]
 MIGRATE = "import sys, trio; from ingest.database import migrate; print(*trio.run(migrate, sys.argv[1]))"
 

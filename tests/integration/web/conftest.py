@@ -18,7 +18,16 @@ from ingest.web.app import create_app
 from ingest.web.edge import serve_http
 from ingest.web.listening import Address
 
-from .fakes import FakeDatasets, FakeHealth, FakeJobs, FakeReceiving, FakeRejects, FakeRetrying, no_request_keys
+from .fakes import (
+    FakeDatasets,
+    FakeHealth,
+    FakeJobs,
+    FakeKeys,
+    FakeReceiving,
+    FakeRejects,
+    FakeRetrying,
+    no_request_keys,
+)  # fmt: skip
 
 MAX_UPLOAD_BYTES = 8 * 1024 * 1024
 
@@ -30,6 +39,7 @@ class Web:
     app: ASGIFramework
     address: Address
     receiving: FakeReceiving
+    keys: FakeKeys
     jobs: FakeJobs
     rejects: FakeRejects
     retrying: FakeRetrying
@@ -60,11 +70,12 @@ def settings() -> Settings:
 async def web(nursery: trio.Nursery, settings: Settings) -> AsyncIterator[Web]:
     """Serve the application; the server is stopped when the test ends."""
     receiving, jobs, health = FakeReceiving(), FakeJobs(), FakeHealth()
-    rejects, retrying = FakeRejects(), FakeRetrying()
+    rejects, retrying, keys = FakeRejects(), FakeRetrying(), FakeKeys()
     watching = Watching(jobs)
     draining, shutdown, stopped = trio.Event(), trio.Event(), trio.Event()
     app = create_app(
         settings=settings,
+        keys=keys,
         receiving=receiving,
         resumable=cast(Any, None),  # tested over the whole service
         sources=cast(Any, None),
@@ -85,7 +96,9 @@ async def web(nursery: trio.Nursery, settings: Settings) -> AsyncIterator[Web]:
     address: Address = await nursery.start(serve)
     nursery.start_soon(watching.look_again_and_again)
     client = httpx.AsyncClient(base_url=address.url, timeout=10)
-    yield Web(app, address, receiving, jobs, rejects, retrying, health, watching, draining, shutdown, stopped, client)
+    yield Web(
+        app, address, receiving, keys, jobs, rejects, retrying, health, watching, draining, shutdown, stopped, client
+    )
     await client.aclose()
     shutdown.set()
     with trio.fail_after(10):

@@ -6,17 +6,19 @@ import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any, cast
 from uuid import UUID, uuid4
 
 import trio
 
+from ingest.caller import Caller
 from ingest.database import Database
 from ingest.definitions.tables import TableDataset
 from ingest.errors import FileError, IngestError, RequestError
 from ingest.idempotency import RequestKeys
 from ingest.job import JobState, JobView
+from ingest.keys import Grant, KeyRow
 from ingest.receiving import UploadOptions
 from ingest.rejects import RejectFilter, RejectPage
 from ingest.web.health import (
@@ -32,6 +34,7 @@ def job_view(**changes: Any) -> JobView:
     fields: dict[str, Any] = dict.fromkeys(JobView.__dataclass_fields__, 0)
     nothing = dict.fromkeys(
         (
+            "owner",
             "rows_per_second",
             "eta_seconds",
             "error",
@@ -145,10 +148,10 @@ class FakeJobs:
         return next((view for view in self.views if view.id == job_id), None)
 
     async def page(
-        self, *, page: int, limit: int, status: JobState | None, dataset: str | None
+        self, *, page: int, limit: int, status: JobState | None, dataset: str | None, owner: str | None
     ) -> tuple[list[JobView], int]:
         """Return all jobs as one page."""
-        self._ask(page=page, limit=limit, status=status, dataset=dataset)
+        self._ask(page=page, limit=limit, status=status, dataset=dataset, owner=owner)
         return self.views, len(self.views)
 
     async def chunks(self, job_id: UUID, *, page: int, limit: int) -> tuple[list[dict[str, Any]], int]:
@@ -238,15 +241,62 @@ class FakeDatasets:
 
     dataset = TableDataset(name="public.t", schema="public", table="t", columns=())
 
-    async def find(self, name: str) -> TableDataset:
+    async def find(self, name: str, caller: Caller) -> TableDataset:
         """Return the dataset."""
         if name != self.dataset.name:
             raise RequestError(f"there is no dataset {name!r}", code="E_DATASET_UNKNOWN")
         return self.dataset
 
-    async def all(self) -> list[TableDataset]:
+    async def all(self, caller: Caller) -> list[TableDataset]:
         """Return every dataset."""
         return [self.dataset]
+
+
+class FakeKeys:
+    """Holds keys and whose the jobs are; raises `failure` when it is set. `calls` has the names of all calls."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, KeyRow] = {}
+        self.owners: dict[UUID, str] = {}
+        self.left: int | None = None
+        self.used = 0
+        self.failure: IngestError | None = None
+        self.calls: list[str] = []
+
+    def _called(self, name: str) -> None:
+        self.calls.append(name)
+        if self.failure is not None:
+            raise self.failure
+
+    async def find(self, prefix: str) -> KeyRow | None:
+        """Return the key."""
+        self._called("find")
+        return self.rows.get(prefix)
+
+    async def note_use(self, key_id: UUID) -> None:
+        """Do nothing."""
+        self._called("note_use")
+
+    async def owner_of_job(self, job_id: UUID) -> str | None:
+        """Return the owner."""
+        self._called("owner_of_job")
+        return self.owners.get(job_id)
+
+    async def take_bytes(self, key_id: UUID, want: int) -> Grant:
+        """Take from what is left."""
+        self._called("take_bytes")
+        granted = want if self.left is None else min(want, self.left)
+        self.used += granted
+        if self.left is not None:
+            self.left -= granted
+        return Grant(granted=granted, remaining=self.left, day=date(2026, 1, 1), resets_in_s=60)
+
+    async def give_back_bytes(self, key_id: UUID, day: date, unused: int) -> None:
+        """Take it back."""
+        self._called("give_back_bytes")
+        self.used -= unused
+        if self.left is not None:
+            self.left += unused
 
 
 class FakeHealth:

@@ -17,7 +17,16 @@ from ingest.web.edge import serve_http
 from ingest.web.health import memory
 from ingest.web.listening import Address
 
-from .fakes import FakeDatasets, FakeHealth, FakeJobs, FakeReceiving, FakeRejects, FakeRetrying, no_request_keys
+from .fakes import (
+    FakeDatasets,
+    FakeHealth,
+    FakeJobs,
+    FakeKeys,
+    FakeReceiving,
+    FakeRejects,
+    FakeRetrying,
+    no_request_keys,
+)  # fmt: skip
 
 
 async def main(bytes_per_s: float) -> None:
@@ -30,9 +39,10 @@ async def main(bytes_per_s: float) -> None:
 
     receiving.on_feed = absorb
     app = create_app(
-        settings=Settings.from_environment({}), receiving=receiving, jobs=FakeJobs(), rejects=FakeRejects(),
-        retrying=FakeRetrying(), datasets=FakeDatasets(), health=FakeHealth(), watching=Watching(FakeJobs()),
-        draining=trio.Event(), resumable=cast(Any, None), sources=cast(Any, None), request_keys=no_request_keys(),
+        settings=Settings.from_environment({}), keys=FakeKeys(), receiving=receiving, jobs=FakeJobs(),
+        rejects=FakeRejects(), retrying=FakeRetrying(), datasets=FakeDatasets(), health=FakeHealth(),
+        watching=Watching(FakeJobs()), draining=trio.Event(), resumable=cast(Any, None), sources=cast(Any, None),
+        request_keys=no_request_keys(),
     )  # fmt: skip
 
     async def serve(task_status: trio.TaskStatus[Address]) -> None:
