@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -92,7 +92,7 @@ class Receiving:
         else what `Upload.feed` and `Upload.finish` raise.
         """
         source = await trio.to_thread.run_sync(Source.of_file, path, limiter=self._limiter)
-        sink = InPlaceSink(source.key())
+        sink, options = InPlaceSink(source.key()), replace(options, bytes_total=source.size_bytes)
         async with (
             self._storage.open(source.key()) as reader,
             self._receive(options, queue, lambda job_id: sink, None) as upload,
