@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -96,7 +96,7 @@ class Receiving:
         """
         source = await trio.to_thread.run_sync(Source.of_file, path, limiter=self._limiter)
         size = source.size_bytes or 0
-        in_place = InPlaceSink(source.key())
+        in_place, options = InPlaceSink(source.key()), replace(options, bytes_total=size)
         async with self._storage.open(source.key()) as reader, AsyncExitStack() as stack:
             start = await reader.read(0, min(MAGIC_BYTES, size))
             compressed = compression_of_name(options.filename) or compression_of_bytes(start)

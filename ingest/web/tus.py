@@ -97,16 +97,10 @@ class Tus:
             return await self._dispatch(request)
         except IngestError as error:
             log.info("upload_refused", code=error.code, bytes=request.body.received_bytes)
-            return self._refusal(error)
+            return _refusal(request, error)
         except Exception:  # a bug must cost its own request only, and leave its traceback in the log
             log.exception("upload_crashed")
             return problem_answer(internal_problem())
-
-    def _refusal(self, error: IngestError) -> Answer:
-        answer = problem_answer(problem(error))
-        if error.code == "E_TUS_VERSION":
-            return replace(answer, headers=(*answer.headers, ("Tus-Version", tusheaders.VERSION)))
-        return answer
 
     async def _dispatch(self, request: Request) -> Answer:
         allowed = METHODS[bool(request.name)]
@@ -116,7 +110,7 @@ class Tus:
         if request.method == "OPTIONS":
             return await self._tell(request)
         tusheaders.check_version(request.fields)
-        if self._draining.is_set():
+        if self._draining.is_set() and request.method != "HEAD":
             raise RequestError("the service is stopping; go on in a moment", code="E_DRAINING")
         if request.method == "POST":
             return await self._create(request)
@@ -228,6 +222,16 @@ class Tus:
         if held.offset + size > limit:
             text = f"the bytes go beyond the {limit} of the whole upload"
             raise RequestError(text, code="E_TOO_LARGE", limit_bytes=limit)
+
+
+def _refusal(request: Request, error: IngestError) -> Answer:
+    answer = problem_answer(problem(error))
+    if error.code == "E_TUS_VERSION":
+        return replace(answer, headers=(*answer.headers, ("Tus-Version", tusheaders.VERSION)))
+    if request.method == "HEAD" and (answer.status == 409 or answer.status >= 500):
+        # Clients take any other refusal of HEAD for the end of the upload, and send the file again from its first byte.
+        return replace(answer, status=423)
+    return answer
 
 
 def _progress(row: UploadRow) -> tuple[Header, ...]:
