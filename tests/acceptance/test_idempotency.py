@@ -245,6 +245,13 @@ def test_digests_are_checked(service: Running, field: str, packed: bool) -> None
     assert service.count(dataset) == 1000
 
 
+@pytest.mark.parametrize("header", ["Repr-Digest", "Content-Encoding"])
+def test_a_form_promises_no_such_thing(service: Running, header: str) -> None:
+    """Its files would be loaded before the end of the form is known."""
+    value = {"Repr-Digest": sha256(CSV), "Content-Encoding": "gzip"}[header]
+    assert refusal(form(service, service.table(), {header: value}, CSV)) == (400, "E_OPTION_UNSUPPORTED")
+
+
 def test_each_of_several_digests_must_hold(service: Running) -> None:
     """In one field, in several of the same name, in both."""
     dataset = service.table()
