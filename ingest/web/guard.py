@@ -63,7 +63,9 @@ class Guard:
         async def guarded(scope: HTTPScope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
             headers = _headers(scope)
             try:
-                found, caller = await self.admit(scope, headers, scope["method"])
+                found, caller = await self.admit(
+                    scope, headers, scope["method"], changes=scope["method"] not in SAFE_METHODS
+                )
             except IngestError as error:
                 await _answer(_refusal(error, scope["method"]), headers, receive, send)
                 return
@@ -88,7 +90,7 @@ class Guard:
             structlog.contextvars.bind_contextvars(request_id=request_id)
             try:
                 # A page of any site may open one and read it, so the rules are those of a change.
-                await self.admit(scope, _headers(scope), "GET", cross_site=False)
+                await self.admit(scope, _headers(scope), "GET", changes=True)
             except IngestError as error:
                 log.info("websocket_refused", path=scope["path"], code=error.code)
                 answer = problem_answer(problem(error))
@@ -102,17 +104,18 @@ class Guard:
         return guarded
 
     async def admit(
-        self, scope: HTTPScope | WebsocketScope, headers: Headers, method: str, *, cross_site: bool | None = None
+        self, scope: HTTPScope | WebsocketScope, headers: Headers, method: str, *, changes: bool
     ) -> tuple[Found, Caller]:
         """Return the route and the caller of a request, and leave the caller in its state.
 
+        `changes`: a page of another site must not be able to send it, because it does something or can be read.
         Raises RequestError for whatever speaks against it, DatabaseError.
         """
         found = find_route(self._routes, method, scope["path"])
         self._check_host(headers)
         caller = await self._caller(scope, headers, found)
         scope["state"]["caller"] = caller
-        if caller is ANYBODY and not (method in SAFE_METHODS if cross_site is None else cross_site):
+        if changes and caller is ANYBODY:
             check_same_origin(headers)
         if found.route.needs and not caller.may(found.route.needs):
             raise _lacks_scope(found)
@@ -143,7 +146,7 @@ class Guard:
 
         Only names with a dot can be bought and made to lead here; addresses and names of this network are let pass.
         """
-        host = (urlsplit(b"//" + headers.get(b"host", b"")).hostname or b"").decode("latin-1").rstrip(".")
+        host = _name_in("//" + headers.get(b"host", b"").decode("latin-1"))
         if not self._checks_hosts or "." not in host or host == self._own_name or host.endswith(".localhost"):
             return
         try:
@@ -163,7 +166,7 @@ def check_same_origin(headers: Headers) -> None:
     if site is not None:
         same = site in (b"same-origin", b"none")
     else:
-        same = origin is None or urlsplit(origin).netloc == headers.get(b"host")
+        same = origin is None or origin.lower().partition(b"://")[2] == headers.get(b"host", b"?").lower()
     if not same:
         text = "a page of another origin may not do this; send an API key, or call the service without a browser"
         raise RequestError(text, code="E_CROSS_SITE")
@@ -181,6 +184,14 @@ async def _answer(answer: Answer, headers: Headers, receive: ASGIReceiveCallable
     # Without a body there is nothing to wait for, and the connection can go on.
     body.ended = headers.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in headers
     await respond(answer, body, send)
+
+
+def _name_in(url: str) -> str:
+    """Return the host of a URL without its port; one that cannot be read is no name that is ours."""
+    try:
+        return (urlsplit(url).hostname or "").rstrip(".")
+    except ValueError:
+        return "malformed.invalid"
 
 
 def _lacks_scope(found: Found) -> RequestError:

@@ -41,5 +41,5 @@ def completed(headers: Pairs, request_id: str) -> list[tuple[bytes, bytes]]:
     """Return the headers of a response with those that every one has; what a handler says itself holds."""
     given = list(headers)
     names = {name.lower() for name, _ in given}
-    added = [(name, value) for name, value in DEFAULT_HEADERS if name not in names]
-    return [*given, *added, (b"x-request-id", request_id.encode())]
+    ours = (*DEFAULT_HEADERS, (b"x-request-id", request_id.encode()))
+    return [*given, *((name, value) for name, value in ours if name not in names)]

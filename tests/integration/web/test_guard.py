@@ -152,6 +152,8 @@ CROSS_SITE = [
     {"Sec-Fetch-Site": "same-site"},  # a page of another port of this machine
     {"Origin": "https://evil.example"},
     {"Origin": "null"},
+    {"Origin": "http://["},
+    {"Origin": ""},
     {"Origin": "http://localhost.evil.example"},
 ]
 
@@ -189,7 +191,9 @@ async def test_a_page_of_another_origin_gets_no_websocket(web: Web, headers: dic
     assert (response.status_code, response.json()["code"]) == (403, "E_CROSS_SITE")
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "a.local."])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:8000", "EVIL.example", "[::1", "[x]:1", "127.0.0.1.evil.example", "a.local."]
+)
 async def test_a_foreign_name_is_not_answered_on_loopback(web: Web, host: str) -> None:
     response = await web.client.get("/health", headers={"Host": host})
     assert (response.status_code, response.json()["code"]) == (421, "E_HOST")
