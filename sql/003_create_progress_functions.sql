@@ -9,8 +9,9 @@
 CREATE OR REPLACE FUNCTION ingest.recent_pace(p_job uuid, OUT recent_rows bigint, OUT recent_bytes bigint, OUT recent_s float8)
 LANGUAGE sql STABLE AS $$
     SELECT coalesce(sum(g.records), 0)::bigint, coalesce(sum(g.byte_end - g.byte_start), 0)::bigint,
-           extract(epoch FROM clock_timestamp()
-                              - greatest(min(c.claimed_at), clock_timestamp() - interval '30 s'))::float8
+           -- NULL when nobody works on the job; greatest() alone would look past that.
+           extract(epoch FROM clock_timestamp() - CASE WHEN count(*) > 0 THEN
+                              greatest(min(c.claimed_at), clock_timestamp() - interval '30 s') END)::float8
       FROM ingest.chunks c
       LEFT JOIN ingest.ledger g ON g.chunk_id = c.id AND g.committed_at > clock_timestamp() - interval '30 s'
      WHERE c.job_id = p_job AND c.epoch > 0
