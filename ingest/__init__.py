@@ -6,8 +6,9 @@ stores them through `storage` and enters them in the queue through `jobs`. In a 
 one `chunkrun` starts a `reader`, which shovels batches into a channel, and the `writer`s, which load them by `loading`
 in one transaction with their line in the ledger; or `wholefile`, where a job is all or nothing. `heartbeat` keeps the
 lease and `janitor` rescues what the dead left. `datasets` knows what can be loaded into; `definitions` make of a header
-the `spec` that is pinned in the job, and `loading` executes it. `rejects` and `retrying` are what people do afterwards.
-`caller` is who asks: `keys` and `apikey` know the API keys, the web's guard checks them, and each job has an owner.
+the `spec` that is pinned in the job, and `loading` executes it. `rejects`, `retrying` and `control` are what people do
+to jobs; `client` does it from afar, and `remote` from the command line. `caller` is who asks: `keys` and `apikey` know
+the API keys, the web's guard checks them, and each job has an owner.
 Imports point down only: cli, service, web, actors, then the meaning (`jobs`, `datasets`, `loading`, `storage`,
 `receiving`, `events`), then `database`, `statements` and `logs`, and at the bottom pure values (`job`, `spec`, `chunk`,
 `batch`, `reject`, `accounts`, `dialect`, `definitions`, `splitter`, `settings`, `errors`). `tests/test_layers.py` holds

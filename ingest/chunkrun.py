@@ -6,6 +6,7 @@ chunk never disturbs the others; only what nobody foresaw goes up and stops the 
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Awaitable
 from dataclasses import dataclass
@@ -39,6 +40,8 @@ log = structlog.get_logger(__name__)
 
 # How long the last statement about a chunk may take once the run is being torn down; less than any lease.
 CLEANUP_S = 5.0
+# What becomes of jobs by request.
+WANTED = frozenset({"cancelled", "paused", "deleted"})
 FIRST_BACKOFF_S = 2.0
 LONGEST_BACKOFF_S = 300.0
 
@@ -93,17 +96,33 @@ async def _load(chunk: Chunk, work: Work, account: Account, outcome: Outcome) ->
 async def _settle(chunk: Chunk, work: Work, outcome: Outcome) -> None:
     """Say what became of the chunk. When that cannot be said, the lease runs out and the chunk is rescued."""
     try:
-        if outcome.error is not None:
-            await _settle_failed(chunk, work, outcome.error)
-        elif outcome.complete:
-            await _finish(chunk, work)
-        else:
-            released = await work.queue.release(chunk)
-            log.info("chunk_released", released=released)
-    except LeaseLost:
-        log.warning("chunk_lost")
+        try:
+            await _conclude(chunk, work, outcome)
+        except LeaseLost:
+            await _explain(chunk, work)
     except DatabaseError as error:
         log.warning("chunk_unsettled", code=error.code, sqlstate=error.sqlstate)
+
+
+async def _conclude(chunk: Chunk, work: Work, outcome: Outcome) -> None:
+    if outcome.error is not None:
+        await _settle_failed(chunk, work, outcome.error)
+    elif outcome.complete:
+        await _finish(chunk, work)
+    else:
+        await _release(chunk, work)
+
+
+async def _release(chunk: Chunk, work: Work, delay_s: float = 0.0, **reason: str) -> None:
+    if not await work.queue.release(chunk, delay_s):
+        raise LeaseLost("the chunk was taken away before it was handed back")
+    log.log(logging.WARNING if reason else logging.INFO, "chunk_released", **reason)
+
+
+async def _explain(chunk: Chunk, work: Work) -> None:
+    """Say why the chunk is no longer ours: somebody wanted it so, or we were too slow."""
+    fate = await work.queue.fate(chunk)
+    log.log(logging.INFO if fate in WANTED else logging.WARNING, "chunk_lost", fate=fate)
 
 
 async def _finish(chunk: Chunk, work: Work) -> None:
@@ -134,8 +153,7 @@ async def _settle_failed(chunk: Chunk, work: Work, error: IngestError) -> None:
     if isinstance(error, LeaseLost):
         raise error
     if isinstance(error, UnavailableError):
-        await work.queue.release(chunk, backoff_s(chunk.attempt))
-        log.warning("chunk_released", code=error.code, sqlstate=error.sqlstate)
+        await _release(chunk, work, backoff_s(chunk.attempt), code=error.code, sqlstate=error.sqlstate)
         return
     retry = isinstance(error, ConflictError | StorageError) and not isinstance(error, SourceChanged)
     state = await work.queue.fail(chunk, error, permanent=not retry, delay_s=backoff_s(chunk.attempt))

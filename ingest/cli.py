@@ -27,6 +27,7 @@ from ingest.errors import IngestError, SettingsError, StorageError, leaves
 from ingest.job import DEFAULT_PRIORITY, JobMode
 from ingest.keycommands import keys_group
 from ingest.receiving import UploadOptions
+from ingest.remotecommands import COMMANDS, server_option
 
 FAILED, USAGE, WITH_REJECTS = 1, 2, 3
 
@@ -159,6 +160,7 @@ def psql_command(arguments: tuple[str, ...]) -> None:
     metavar="OUT.csv",
     help="Write the rejected records to this file, to be corrected; for one FILE only.",
 )
+@server_option
 @click.option("--json", "as_json", is_flag=True, help="Print the jobs as JSON, for scripts.")
 @click.option("--quiet", is_flag=True, help="Show no progress bar.")
 def load(
@@ -171,13 +173,22 @@ def load(
     mode: str,
     max_rejects: str | None,
     rejects_path: Path | None,
+    server: str | None,
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Load local files (- for standard input) straight into the database, without a server.
+    """Load local files (- for standard input) straight into the database; with --server, send them to a service.
 
     A load that was killed goes on where it was when the same command is given again: nothing is loaded twice.
     """
+    if server is not None:
+        _check_output(rejects_path, files)
+        given = {"delimiter": delimiter, "quote": quote, "null": null, "mode": mode, "max_rejects": max_rejects or ""}
+        sent = {**_parameters(parameters), **{name: value for name, value in given.items() if value}}
+        from ingest import remote
+
+        with _writing(rejects_path) as write:
+            remote.load(server, files, dataset, sent, as_json=as_json, quiet=quiet, write_rejects=write)
     settings = read_settings()
     logs.configure("WARNING" if settings.log_level == "INFO" else settings.log_level, settings.log_format)
     _check_output(rejects_path, files)
@@ -229,5 +240,5 @@ def _writing(path: Path | None) -> Iterator[Callable[[bytes], object] | None]:
         yield file.write
 
 
-commands.add_command(datasets_group)
-commands.add_command(keys_group)
+for command in (datasets_group, keys_group, *COMMANDS):
+    commands.add_command(command)

@@ -32,14 +32,14 @@ class Wake:
         self._event = trio.Event()
 
 
-async def wake_on_work(database: Database, wake: Wake) -> None:
-    """Wake the poller whenever a queue is said to have work, and after every reconnection. Runs until cancelled."""
+async def tell_worker(database: Database, tell: Callable[[Notification], None]) -> None:
+    """Tell a worker of work and of changes to jobs, and of every reconnection (an empty one). Runs until cancelled."""
     send, receive = trio.open_memory_channel[Notification](BUFFERED_NOTIFICATIONS)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(listen, database, (WORK_CHANNEL,), send)
+        nursery.start_soon(listen, database, (WORK_CHANNEL, JOB_CHANNEL), send)
         with receive:
-            async for _notification in receive:
-                wake.set()
+            async for notification in receive:
+                tell(notification)
 
 
 async def tell_of_jobs(database: Database, tell: Callable[[str], None]) -> None:

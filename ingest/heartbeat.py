@@ -30,13 +30,13 @@ class Pulse:
 
 
 async def run(work: Work, pulse: Pulse) -> None:
-    """Renew leases until cancelled. A lease that the database no longer knows is ended at once."""
+    """Renew leases until cancelled, each interval and when asked. A lease the database no longer knows is ended."""
     while True:
         try:
             await _renew(work, pulse)
         except DatabaseError as error:
             log.warning("heartbeat_failed", code=error.code, sqlstate=error.sqlstate)
-        await trio.sleep(work.settings.heartbeat_interval_s)
+        await work.beat.wait(work.settings.heartbeat_interval_s)
 
 
 async def _renew(work: Work, pulse: Pulse) -> None:

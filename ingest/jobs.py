@@ -76,8 +76,9 @@ class Jobs:
         return int(rows[0]["bytes"])
 
     async def touch(self, job_id: UUID, bytes_received: int) -> None:
-        """Note how far an upload is; also its sign of life."""
-        await self._database.execute(statement("touch_upload"), job_id, bytes_received)
+        """Note how far an upload is; also its sign of life. Raises RequestError when the job no longer takes data."""
+        if await self._database.value(statement("touch_upload"), job_id, bytes_received) is None:
+            raise _no_longer_receiving(await self.get(job_id))
 
     async def complete_upload(self, job_id: UUID, *, bytes_total: int, sha256: bytes, records: int) -> JobView:
         """Make the job and its chunks claimable, in one transaction; a job without records is completed at once.

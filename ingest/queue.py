@@ -98,6 +98,10 @@ class Queue:
             )
         )
 
+    async def fate(self, chunk: Chunk) -> str:
+        """Say why a chunk is no longer ours: `taken over`, `deleted`, or the state of its job."""
+        return str(await self._database.value(statement("fate_of_chunk"), chunk.id, chunk.epoch))
+
     async def rescue(self, ttl_s: float, dead: Sequence[UUID] = ()) -> int:
         """Take back chunks whose lease ran out, or whose worker is known to be dead; returns how many."""
         return int(

@@ -27,8 +27,8 @@ class Retrying:
         self._storage = storage
         self._jobs = Jobs(database)
 
-    async def retry(self, job_id: UUID) -> JobView:
-        """Make the failed chunks of a failed job claimable and return the job.
+    async def retry(self, job_id: UUID, actor: str | None = None) -> JobView:
+        """Make the failed chunks of a failed job claimable and return the job; `actor` is whose key it was.
 
         Raises RequestError: E_NOT_FOUND, or E_STATE when it is not failed or nothing of it can run again. Cancellation
         leaves the job failed or retried.
@@ -41,11 +41,11 @@ class Retrying:
                 view, f"the job was stopped for its rejects: correct the file or raise max_rejects, and {AGAIN}"
             )
         chunks = await self._retriable(view)
-        count = await self._database.value(statement("retry_job"), job_id, chunks)
+        count = await self._database.value(statement("retry_job"), job_id, chunks, actor)
         view = await self._found(job_id)
         if not count:
             raise _refused(view, f"the job is {view.status}; somebody else was faster")
-        log.info("job_retried", job_id=str(job_id), chunks=count)
+        log.info("job_changed", action="retry", job_id=str(job_id), actor=actor, chunks=count)
         return view
 
     async def _retriable(self, view: JobView) -> list[int]:

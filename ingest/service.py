@@ -23,6 +23,7 @@ import trio
 from uuid_utils.compat import uuid7
 
 from ingest import __version__, worker
+from ingest.control import Control
 from ingest.database import Database, migrate_database, open_database
 from ingest.datasetfiles import known_definitions
 from ingest.datasets import Datasets
@@ -134,6 +135,7 @@ async def _serve(
             jobs=jobs,
             rejects=Rejects(database),
             retrying=Retrying(database, storage),
+            control=Control(database, storage),
             datasets=datasets,
             request_keys=RequestKeys(database, ttl_s=settings.idempotency_ttl_s),
             health=service,

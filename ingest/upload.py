@@ -29,8 +29,9 @@ T = TypeVar("T")
 # Bytes gathered for one crossing into a worker thread: enough for the crossing itself not to count.
 BLOCK_BYTES = 1024 * 1024
 
-# A job is told how far its upload is at most so often; it is also the upload's sign of life.
-TOUCH_S = 2.0
+# A job is told how far its upload is at most so often; it is also the upload's sign of life, and how the upload learns
+# that the job was cancelled.
+TOUCH_S = 1.0
 
 # How long it may take to remove what a broken upload leaves; what then remains is the janitor's.
 CLEANUP_S = 10.0
@@ -186,7 +187,7 @@ class Upload:
     async def _remove_objects(self) -> None:
         # A reply to `complete_upload` that was lost on its way does not unmake the job: its objects must stay.
         view = await self._jobs.get(self._id) if self._completing else None
-        if not self._completing or (view is not None and view.status in (JobState.FAILED, JobState.CANCELLED)):
+        if view is None or view.status in (JobState.FAILED, JobState.CANCELLED):
             await self._storage.remove_all(chunk_prefix(self._id))
 
     async def _try(self, event: str, step: Awaitable[None]) -> None:

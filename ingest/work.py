@@ -33,6 +33,7 @@ class Work:
     accounts: Accounts = field(default_factory=Accounts)
     leases: Leases = field(default_factory=Leases)
     wake: Wake = field(default_factory=Wake)
+    beat: Wake = field(default_factory=Wake)  # asks for a heartbeat before its time
     expected: tuple[UUID, str] | None = None  # a job whose last batch was not clean, and the SQLSTATE: more is expected
 
 

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import os
 import platform
+from functools import partial
 
 import structlog
 import trio
 
 from ingest import __version__, heartbeat, janitor, poller
+from ingest.database import Notification
 from ingest.errors import DatabaseError
-from ingest.events import wake_on_work
+from ingest.events import JOB_CHANNEL, tell_worker
 from ingest.heartbeat import Pulse
 from ingest.work import Work
 
@@ -33,13 +35,21 @@ async def run(work: Work, pulse: Pulse) -> None:
         async with trio.open_nursery() as beside:
             beside.start_soon(heartbeat.run, work, pulse)
             beside.start_soon(janitor.run, work)
-            beside.start_soon(wake_on_work, work.database, work.wake)
+            beside.start_soon(tell_worker, work.database, partial(_hear, work))
             beside.start_soon(_wake_on_stop, work)
             await poller.run(work)
             beside.cancel_scope.cancel(reason="drained")
     finally:
         with trio.move_on_after(FAREWELL_S, shield=True):
             await _leave(work)
+
+
+def _hear(work: Work, told: Notification) -> None:
+    """Look for work, or let the heartbeat find out whether a job at hand was cancelled or paused."""
+    if told.channel != JOB_CHANNEL:
+        work.wake.set()
+    if not told.channel or told.payload in {str(lease.chunk.job_id) for lease in work.leases}:
+        work.beat.set()
 
 
 async def _wake_on_stop(work: Work) -> None:

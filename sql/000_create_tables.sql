@@ -142,7 +142,7 @@ CREATE TABLE IF NOT EXISTS ingest.chunks (
                    CHECK (state IN ('receiving', 'pending', 'processing', 'completed', 'failed', 'cancelled')),
     queue          text NOT NULL,
     priority       smallint NOT NULL,
-    run_at         timestamptz NOT NULL DEFAULT clock_timestamp(),
+    run_at         timestamptz NOT NULL DEFAULT clock_timestamp(),                 -- infinity while its job is paused
     epoch          bigint NOT NULL DEFAULT 0,          -- +1 at each claim, never lowered: the fence against zombies
     attempt        integer NOT NULL DEFAULT 0,         -- tries that counted; a shutdown gives its try back
     crash_count    integer NOT NULL DEFAULT 0,         -- leases that ran out: guards against a poison chunk
@@ -253,6 +253,17 @@ CREATE TABLE IF NOT EXISTS ingest.datasets (
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (name, version)
 );
+
+-- The audit: what people have done to jobs. No foreign key: it outlives what it speaks of.
+CREATE TABLE IF NOT EXISTS ingest.audit (
+    id     bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    actor  text,                           -- whose key it was; NULL without keys
+    action text NOT NULL,
+    job_id uuid NOT NULL,
+    detail jsonb NOT NULL
+);
+CREATE INDEX IF NOT EXISTS audit_of_job ON ingest.audit (job_id, id);
 
 -- Pages of jobs and their number come from indexes alone, as long as the visibility map is up to date.
 ALTER TABLE ingest.jobs SET (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 500,

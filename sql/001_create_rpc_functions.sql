@@ -429,7 +429,7 @@ END $$;
 -- Run failed chunks of a failed job again, and only them: p_chunks are those whose bytes are still there. What they have
 -- committed stays in the ledger and is not read again; epochs go on growing. Returns how many will run, 0 when the job
 -- is not failed any more (somebody else was faster), or never was whole.
-CREATE OR REPLACE FUNCTION ingest.retry_job(p_job uuid, p_chunks bigint[]) RETURNS integer LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION ingest.retry_job(p_job uuid, p_chunks bigint[], p_actor text) RETURNS integer LANGUAGE plpgsql AS $$
 DECLARE
     v_queue text;
     v_count integer;
@@ -448,6 +448,7 @@ BEGIN
        SET state = 'pending', attempt = 0, crash_count = 0, run_at = clock_timestamp(), finished_at = NULL,
            error_code = NULL, error_message = NULL, inserted = 0, updated = 0, unchanged = 0, skipped = 0, rejected = 0
      WHERE job_id = p_job AND id = ANY (p_chunks) AND state = 'failed';
+    PERFORM ingest.note_audit(p_job, p_actor, 'retry', jsonb_build_object('chunks', v_count));
     PERFORM ingest.announce(p_job);
     PERFORM ingest.announce_work(v_queue);
     RETURN v_count;

@@ -109,7 +109,7 @@ RETURNING id, CASE state WHEN 'pending' THEN ingest.announce_work(queue) END;
 
 -- name: touch_upload
 UPDATE ingest.jobs SET bytes_received = greatest(bytes_received, $2), updated_at = clock_timestamp()
- WHERE id = $1 AND state = 'receiving';
+ WHERE id = $1 AND state = 'receiving' RETURNING true;
 
 -- name: complete_upload
 SELECT * FROM ingest.complete_upload($1, $2, $3, $4);
@@ -190,7 +190,7 @@ SELECT c.ordinal, c.state AS status, c.attempt, c.worker_id, w.host AS worker_ho
        c.length_bytes, c.first_line, c.records, cardinality(c.batch_ends) AS batches,
        (SELECT count(*) FROM ingest.ledger g WHERE g.chunk_id = c.id) AS batches_committed,
        c.inserted, c.updated, c.unchanged, c.skipped, c.rejected,
-       c.error_code, c.error_message, CASE WHEN c.state = 'pending' THEN c.run_at END AS next_try_at,
+       c.error_code, c.error_message, CASE WHEN c.state = 'pending' AND isfinite(c.run_at) THEN c.run_at END AS next_try_at,
        c.claimed_at, c.finished_at
   FROM ingest.chunks c LEFT JOIN ingest.workers w ON w.id = c.worker_id
  WHERE c.job_id = $1 ORDER BY c.ordinal LIMIT $2 OFFSET $3;
@@ -249,13 +249,39 @@ SELECT c.id, c.object_key, c.queue, j.in_order OR j.mode <> 'batches' AS needs_a
  WHERE c.job_id = $1 AND c.state = 'failed' AND j.records IS NOT NULL ORDER BY c.id;
 
 -- name: retry_job
-SELECT ingest.retry_job($1, $2);
+SELECT ingest.retry_job($1, $2, $3);
+
+-- name: cancel_job
+SELECT ingest.cancel_job($1, $2);
+
+-- name: pause_job
+SELECT ingest.pause_job($1, $2);
+
+-- name: resume_job
+SELECT ingest.resume_job($1, $2);
+
+-- name: prioritise_job
+SELECT ingest.prioritise_job($1, $2, $3);
+
+-- name: delete_job
+SELECT ingest.delete_job($1, $2);
+
+-- name: audit_of_job
+-- What was done to job $1, the latest first.
+SELECT at, actor, action, detail FROM ingest.audit WHERE job_id = $1 ORDER BY id DESC LIMIT $2;
+
+-- name: fate_of_chunk
+-- Why the chunk $1 is no longer that of the claim with epoch $2. One that was paused may have been resumed since.
+SELECT coalesce((SELECT CASE WHEN c.error_code = 'E_WORKER_LOST' OR c.epoch > $2 AND c.state = 'completed' THEN 'taken over'
+                             WHEN c.epoch > $2 OR c.state = 'pending' THEN 'paused' ELSE j.state END
+                   FROM ingest.chunks c JOIN ingest.jobs j ON j.id = c.job_id WHERE c.id = $1), 'deleted');
 
 -- name: queue_depth
+-- Without the chunks of paused jobs: nobody waits for them.
 SELECT count(*) FILTER (WHERE state = 'pending') AS pending,
        count(*) FILTER (WHERE state = 'processing') AS processing,
        coalesce(extract(epoch FROM clock_timestamp() - min(run_at) FILTER (WHERE state = 'pending')), 0)::float8 AS oldest_age_s
-  FROM ingest.chunks WHERE state IN ('pending', 'processing');
+  FROM ingest.chunks WHERE state IN ('pending', 'processing') AND isfinite(run_at);
 
 -- name: statistics
 -- The service as a whole: jobs by state, what ended within $1, and how fast rows come in now.

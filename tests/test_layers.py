@@ -15,15 +15,15 @@ PACKAGE = Path(__file__).parent.parent / "ingest"
 
 # From the top down. A package stands for all of its modules.
 LAYERS = {
-    6: {"__main__", "cli", "datasetcommands", "keycommands", "environment"},
+    6: {"__main__", "cli", "datasetcommands", "keycommands", "remotecommands", "remote", "remoteshow", "environment"},
     5: {"service", "localload"},
     4: {"web"},
     3: {"poller", "chunkrun", "reader", "writer", "heartbeat", "janitor", "worker", "work", "leases", "order",
         "wholefile"},
     2: {"receiving", "resumable", "held", "follower", "uploadrows", "sources", "admission", "upload", "cutter", "intake",
         "jobs", "queue", "loading", "datasets", "targets", "keys", "storage", "objects", "spool", "events", "rejects",
-        "rejectcsv", "retrying", "idempotency", "packing", "watching", "statistics"},
-    1: {"database", "statements", "datasetfiles", "logs", "memory"},
+        "rejectcsv", "retrying", "idempotency", "packing", "watching", "statistics", "control"},
+    1: {"database", "statements", "datasetfiles", "logs", "memory", "client"},
     0: {
         "definitions",
         "caller", "apikey", "job", "spec", "budget", "formats", "formula", "chunk", "batch", "reject", "accounts", "dialect", "header", "splitter", "bits", "settings", "errors",
@@ -119,6 +119,12 @@ def test_imports_point_down(module: Module) -> None:
 def test_web_and_actors_do_not_know_each_other(module: Module) -> None:
     if module.part == "web":
         assert not module.own_imports() & LAYERS[3]
+
+
+@every_module
+def test_the_client_knows_nothing_of_the_service_but_its_errors(module: Module) -> None:
+    if module.part == "client":
+        assert module.own_imports() <= {"client", "errors"}
 
 
 @every_module

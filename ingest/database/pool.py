@@ -283,6 +283,11 @@ async def _close_pool(pool: asyncpg.Pool) -> None:
 
 
 def _log_loop_error(_loop: object, context: dict[str, Any]) -> None:
-    """Log what asyncio found nobody to tell; trio-asyncio's default would end the process for it."""
+    """Log what asyncio found nobody to tell; trio-asyncio's default would end the process for it.
+
+    A task without an exception is what asyncpg leaves of a statement that was cancelled: it would have told the server,
+    whose end of the connection we have closed instead.
+    """
     error = context.get("exception")
-    log.warning("asyncio_error", message=str(context.get("message", "")), error=type(error).__name__ if error else None)
+    line = log.debug if error is None and "task" in context else log.warning
+    line("asyncio_error", message=str(context.get("message", "")), error=type(error).__name__ if error else None)

@@ -10,6 +10,7 @@ From the socket inwards:
 `uploads`    raw and multipart bodies (`body`, `form`, `multipart`), read with back-pressure into `receiving`
 `stream`     live progress to whoever reads along; `tellers` says it as server-sent events or by WebSocket
 `api`        the JSON routes over jobs and datasets; `health` what probes ask for
+`control`    the routes that change a job
 `options`    every request option, parsed and refused in one place
 `problems`   every error code with its status; `answers` the JSON both paths send
 """

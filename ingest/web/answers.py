@@ -54,7 +54,7 @@ def job_path(job_id: UUID) -> str:
 def job_links(job_id: UUID) -> dict[str, str]:
     """Return the paths of a job and of what belongs to it."""
     path = job_path(job_id)
-    own = {name: f"{path}/{name}" for name in ("progress", "stream", "ws", "chunks", "rejects")}
+    own = {name: f"{path}/{name}" for name in ("progress", "stream", "ws", "chunks", "rejects", "audit")}
     return {"self": path, **own, "rejects_summary": f"{path}/rejects/summary", "rejects_csv": f"{path}/rejects.csv"}
 
 

@@ -23,12 +23,13 @@ from ingest.job import JobState, JobView
 from ingest.web import options, rejects
 from ingest.web.access import METRICS, caller_of
 from ingest.web.answers import BASE, Answer, job_body, json_answer, problem_answer
+from ingest.web.control import Control, ControlViews, Retrying
 from ingest.web.edge import QuartConnection
 from ingest.web.etags import revalidated
 from ingest.web.health import Health, HealthSource
 from ingest.web.problems import http_problem, internal_problem, problem
 
-# No route here takes a body yet; uploads go past the framework.
+# What a route here takes is a line of JSON; uploads go past the framework.
 MAX_BODY_BYTES = 64 * 1024
 BODY_TIMEOUT_S = 10
 
@@ -69,7 +70,8 @@ def create_api(
     *,
     jobs: Jobs,
     rejects: rejects.Rejects,
-    retrying: rejects.Retrying,
+    retrying: Retrying,
+    control: Control,
     datasets: Datasets,
     health: HealthSource,
     draining: trio.Event,
@@ -83,7 +85,7 @@ def create_api(
         BODY_TIMEOUT=BODY_TIMEOUT_S,
         RESPONSE_TIMEOUT=None,  # its default cuts a long response short, and calls that success
     )
-    views, probes = Views(jobs, rejects, retrying, datasets), Health(health, draining)
+    views, probes = Views(jobs, rejects, datasets), Health(health, draining)
     probe_routes = (
         ("/health", lambda: probes.full(details=_caller().may(METRICS))),
         ("/health/live", probes.live),
@@ -104,9 +106,8 @@ def create_api(
     )
     for rule, view in probe_routes + (() if health_only else view_routes):
         api.add_url_rule(rule, rule, _responding(view))
-    if not health_only:
-        rule = f"{BASE}/jobs/<job_id>/retry"
-        api.add_url_rule(rule, rule, _responding(views.retry), methods=["POST"])
+    for method, rule, view in () if health_only else ControlViews(control, retrying, views.find).routes():
+        api.add_url_rule(rule, f"{method} {rule}", _responding(view), methods=[method])
     api.register_error_handler(IngestError, _on_ingest_error)
     api.register_error_handler(HTTPException, _on_http_error)
     api.register_error_handler(Exception, _on_crash)
@@ -116,12 +117,9 @@ def create_api(
 class Views:
     """The routes' answers. Each raises RequestError for a request at fault, DatabaseError without a database."""
 
-    def __init__(
-        self, jobs: Jobs, reject_rows: rejects.Rejects, retrying: rejects.Retrying, datasets: Datasets
-    ) -> None:
+    def __init__(self, jobs: Jobs, reject_rows: rejects.Rejects, datasets: Datasets) -> None:
         self._jobs = jobs
         self._rejects = reject_rows
-        self._retrying = retrying
         self._datasets = datasets
 
     async def links(self) -> Answer:
@@ -145,34 +143,29 @@ class Views:
     async def job(self, job_id: str) -> Answer:
         """Return one job."""
         _query()
-        return json_answer(200, job_body(await self._find(job_id)))
+        return json_answer(200, job_body(await self.find(job_id)))
 
     async def chunks(self, job_id: str) -> Answer:
         """Return a page of a job's chunks, in file order."""
         page, limit = options.page(_query(*PAGING))
-        view = await self._find(job_id)
+        view = await self.find(job_id)
         found, total = await self._jobs.chunks(view.id, page=page, limit=limit)
         return _page("chunks", found, page, limit, total)
 
     async def rejects(self, job_id: str) -> Answer:
         """Return a page of a job's rejects, by line; `raw` is shown as text."""
         values = _query(*PAGING, "after", *rejects.FILTERS)
-        return await rejects.page_answer(self._rejects, await self._find(job_id), values)
+        return await rejects.page_answer(self._rejects, await self.find(job_id), values)
 
     async def rejects_summary(self, job_id: str) -> Answer:
         """Return why a job's records were rejected, by column and code."""
         _query()
-        return await rejects.summary_answer(self._rejects, await self._find(job_id))
+        return await rejects.summary_answer(self._rejects, await self.find(job_id))
 
     async def rejects_csv(self, job_id: str) -> Response:
         """Return a job's rejected records as a file that can be corrected and sent again."""
-        values, view = _query("resolved"), await self._find(job_id)
+        values, view = _query("resolved"), await self.find(job_id)
         return await rejects.csv_answer(self._rejects, view, values, head_only=request.method == "HEAD")
-
-    async def retry(self, job_id: str) -> Answer:
-        """Run a failed job's failed chunks again."""
-        _query()
-        return await rejects.retry_answer(self._retrying, _uuid(job_id))
 
     async def stats(self) -> Answer:
         """Return what all jobs come to."""
@@ -190,10 +183,12 @@ class Views:
         options.check_option("dataset", name, ("dataset",))
         return json_answer(200, (await self._datasets.find(name, _caller())).to_json())
 
-    async def _find(self, job_id: str) -> JobView:
-        view = await self._jobs.get(_uuid(job_id))
-        if view is None:
-            raise _no_job(job_id)
+    async def find(self, job_id: str) -> JobView:
+        """Return the job that a path names. Raises RequestError when there is none."""
+        found = options.job_id_from(job_id)
+        view = found and await self._jobs.get(found)
+        if not view:
+            raise RequestError(f"there is no job {job_id!r}", code="E_NOT_FOUND")
         return view
 
 
@@ -207,17 +202,6 @@ def _caller() -> Caller:
 
 def _query(*allowed: str) -> dict[str, str]:
     return options.query(request.query_string, allowed)
-
-
-def _uuid(text: str) -> UUID:
-    job_id = options.job_id_from(text)
-    if job_id is None:
-        raise _no_job(text)
-    return job_id
-
-
-def _no_job(job_id: str) -> RequestError:
-    return RequestError(f"there is no job {job_id!r}", code="E_NOT_FOUND")
 
 
 def _responding(view: Any) -> Any:

@@ -23,10 +23,11 @@ from ingest.settings import Settings
 from ingest.watching import Watching
 from ingest.web.access import caller_of
 from ingest.web.api import Datasets, Jobs, create_api
+from ingest.web.control import Control, Retrying
 from ingest.web.guard import Guard, KeySource
 from ingest.web.health import HealthSource
 from ingest.web.previews import Previews, is_preview
-from ingest.web.rejects import Rejects, Retrying
+from ingest.web.rejects import Rejects
 from ingest.web.requests import completed, request_id_for
 from ingest.web.sources import Loading, SourceJobs, is_source
 from ingest.web.stream import Streams, is_stream
@@ -48,6 +49,7 @@ def create_app(
     jobs: Jobs,
     rejects: Rejects,
     retrying: Retrying,
+    control: Control,
     datasets: Datasets,
     health: HealthSource,
     request_keys: RequestKeys,
@@ -79,6 +81,7 @@ def create_app(
         jobs=jobs,
         rejects=rejects,
         retrying=retrying,
+        control=control,
         datasets=datasets,
         health=health,
         draining=draining,

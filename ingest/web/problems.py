@@ -46,6 +46,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "E_DATASET_TABLE": Kind(409, "The tables of the dataset cannot take its rows"),
         "E_METHOD": Kind(405, "The method is not allowed here"),
         "E_STATE": Kind(409, "The job is not in a state for this"),
+        "E_CONFLICT": Kind(503, "The database is busy with what this is about"),
         "E_UPLOAD_GONE": Kind(409, "The upload is no longer wanted"),
         "E_TUS_HEADER": Kind(400, "A header of the tus protocol is wrong or missing"),
         "E_TUS_VERSION": Kind(412, "The version of the tus protocol is not supported"),

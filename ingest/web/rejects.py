@@ -1,4 +1,4 @@
-"""The routes over a job's rejects: pages, summary, the file to correct; and the retry of its failed chunks."""
+"""The routes over a job's rejects: pages, summary, the file to correct."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ingest.errors import RequestError
 from ingest.job import JobView
 from ingest.rejects import RejectFilter, RejectPage
 from ingest.web import options
-from ingest.web.answers import Answer, job_body, job_path, json_answer
+from ingest.web.answers import Answer, job_path, json_answer
 
 FILTERS = ("code", "column", "line", "resolved")
 RESOLVED = {"true": True, "false": False, "all": None}
@@ -35,12 +35,6 @@ class Rejects(Protocol):
     async def summary(self, job_id: UUID) -> dict[str, Any]: ...
 
     async def export(self, job_id: UUID, *, resolved: bool | None) -> AsyncIterator[bytes]: ...
-
-
-class Retrying(Protocol):
-    """What lets failed chunks run again. Raises RequestError (E_NOT_FOUND, E_STATE), DatabaseError."""
-
-    async def retry(self, job_id: UUID) -> JobView: ...
 
 
 async def page_answer(rejects: Rejects, view: JobView, values: Mapping[str, str]) -> Answer:
@@ -80,12 +74,6 @@ async def csv_answer(rejects: Rejects, view: JobView, values: Mapping[str, str],
     response = Response(b"" if head_only else Pieces(first, pieces), 200, headers)
     response.headers.pop("Content-Length", None)  # how long it is nobody knows before it is made
     return response
-
-
-async def retry_answer(retrying: Retrying, job_id: UUID) -> Answer:
-    """Let the failed chunks of a job run again; the job as it is then."""
-    view = await retrying.retry(job_id)
-    return json_answer(202, job_body(view), (("Location", job_path(view.id)),))
 
 
 class Pieces(ResponseBody):

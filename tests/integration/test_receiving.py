@@ -13,6 +13,7 @@ import trio
 
 from ingest.budget import Budget
 from ingest.chunk import ChunkCut
+from ingest.control import Control
 from ingest.database import Database, open_database
 from ingest.datasets import Datasets
 from ingest.dialect import Dialect
@@ -207,3 +208,18 @@ async def test_a_local_file_is_queued_in_place(receiving: Receiving, tmp_path: P
     assert (view.status, view.total_rows) == (JobState.PENDING, 5000)
     assert psql("select distinct queue, object_offset = file_offset from ingest.chunks") == "local|t"
     assert psql("select distinct object_key from ingest.chunks").startswith(f"file://{path}?size={len(PEOPLE)}&")
+
+
+async def test_an_upload_learns_that_its_job_was_cancelled(
+    receiving: Receiving, storage: LocalStorage, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When it next reports how far it is, long before a chunk is full; it leaves nothing."""
+    monkeypatch.setattr("ingest.upload.TOUCH_S", 0)
+    async with receiving.upload(order()) as upload:
+        await upload.feed(PEOPLE[:-10])
+        assert upload.job_id is not None
+        await Control(database, storage).cancel(upload.job_id)
+        with pytest.raises(RequestError) as caught:
+            await upload.feed(PEOPLE[-10:])
+    assert (caught.value.code, "cancelled" in caught.value.detail) == ("E_UPLOAD_GONE", True)
+    assert await storage.listing() == []

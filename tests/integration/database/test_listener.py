@@ -9,7 +9,7 @@ import trio
 import trio.testing
 
 from ingest.database import Database, Notification, listen, listener
-from ingest.events import Wake, wake_on_work
+from ingest.events import Wake, tell_worker
 from tests.conftest import Psql
 
 LONG_S = 60.0
@@ -91,7 +91,7 @@ async def test_nobody_receives_any_more(database: Database, psql: Psql) -> None:
 async def test_work_wakes_the_poller(database: Database, nursery: trio.Nursery, psql: Psql) -> None:
     """At once after connecting, and whenever work is announced."""
     wake = Wake()
-    nursery.start_soon(wake_on_work, database, wake)
+    nursery.start_soon(tell_worker, database, lambda _: wake.set())
     with trio.fail_after(LONG_S):
         await wake.wait(LONG_S * 2)
         psql("select ingest.announce_work('default')")

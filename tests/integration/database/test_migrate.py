@@ -23,6 +23,7 @@ NAMES = [
     "003_create_progress_functions",
     "004_create_upload_functions",
     "005_create_intake_functions",
+    "006_create_control_functions",
     "007_create_key_functions",
 ]
 MIGRATE = "import sys, trio; from ingest.database import migrate; print(*trio.run(migrate, sys.argv[1]))"

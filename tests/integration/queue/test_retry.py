@@ -228,13 +228,13 @@ async def test_the_retry_itself_looks_at_the_state_again(
     before = "select j.*, c.state, c.epoch from ingest.jobs j join ingest.chunks c on c.job_id = j.id order by ordinal"
     psql("update ingest.jobs set error_code = 'E_TOO_MANY_REJECTS'")
     unchanged = psql(before)
-    assert await database.value(statement("retry_job"), job_id, [chunk.id]) == 0
+    assert await database.value(statement("retry_job"), job_id, [chunk.id], None) == 0
     assert psql(before) == unchanged
     psql("update ingest.jobs set error_code = 'E_DISK'")
-    assert await database.value(statement("retry_job"), job_id, []) == 0
-    assert await database.value(statement("retry_job"), job_id, [chunk.id]) == 1
+    assert await database.value(statement("retry_job"), job_id, [], None) == 0
+    assert await database.value(statement("retry_job"), job_id, [chunk.id], None) == 1
     await queue.claim(1)
     unchanged = psql(before)
     assert "processing" in unchanged
-    assert await database.value(statement("retry_job"), job_id, [chunk.id]) == 0
+    assert await database.value(statement("retry_job"), job_id, [chunk.id], None) == 0
     assert psql(before) == unchanged

@@ -19,6 +19,7 @@ from ingest.web.edge import serve_http
 from ingest.web.listening import Address
 
 from .fakes import (
+    FakeControl,
     FakeDatasets,
     FakeHealth,
     FakeJobs,
@@ -43,6 +44,7 @@ class Web:
     jobs: FakeJobs
     rejects: FakeRejects
     retrying: FakeRetrying
+    control: FakeControl
     health: FakeHealth
     watching: Watching
     draining: trio.Event
@@ -70,7 +72,7 @@ def settings() -> Settings:
 async def web(nursery: trio.Nursery, settings: Settings) -> AsyncIterator[Web]:
     """Serve the application; the server is stopped when the test ends."""
     receiving, jobs, health = FakeReceiving(), FakeJobs(), FakeHealth()
-    rejects, retrying, keys = FakeRejects(), FakeRetrying(), FakeKeys()
+    rejects, retrying, control, keys = FakeRejects(), FakeRetrying(), FakeControl(), FakeKeys()
     watching = Watching(jobs)
     draining, shutdown, stopped = trio.Event(), trio.Event(), trio.Event()
     app = create_app(
@@ -82,6 +84,7 @@ async def web(nursery: trio.Nursery, settings: Settings) -> AsyncIterator[Web]:
         jobs=jobs,
         rejects=rejects,
         retrying=retrying,
+        control=control,
         datasets=FakeDatasets(),
         health=health,
         request_keys=no_request_keys(),
@@ -97,8 +100,9 @@ async def web(nursery: trio.Nursery, settings: Settings) -> AsyncIterator[Web]:
     nursery.start_soon(watching.look_again_and_again)
     client = httpx.AsyncClient(base_url=address.url, timeout=10)
     yield Web(
-        app, address, receiving, keys, jobs, rejects, retrying, health, watching, draining, shutdown, stopped, client
-    )
+        app, address, receiving, keys, jobs, rejects, retrying, control, health, watching, draining, shutdown, stopped,
+        client,
+    )  # fmt: skip
     await client.aclose()
     shutdown.set()
     with trio.fail_after(10):

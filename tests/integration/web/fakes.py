@@ -229,11 +229,52 @@ class FakeRetrying:
     def __init__(self) -> None:
         self.failure: Exception | None = None
 
-    async def retry(self, job_id: UUID) -> JobView:
+    async def retry(self, job_id: UUID, actor: str | None) -> JobView:
         """Return the job, pending again."""
         if self.failure is not None:
             raise self.failure
         return job_view(id=job_id)
+
+
+class FakeControl:
+    """Does to jobs what it is asked, or raises `failure`; `calls` has what it was asked."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+        self.failure: Exception | None = None
+
+    def _call(self, *call: Any) -> None:
+        self.calls.append(call)
+        if self.failure is not None:
+            raise self.failure
+
+    async def cancel(self, job_id: UUID, actor: str | None) -> JobView:
+        """Return the job, cancelled."""
+        self._call("cancel", job_id, actor)
+        return job_view(id=job_id, status=JobState.CANCELLED)
+
+    async def pause(self, job_id: UUID, actor: str | None) -> JobView:
+        """Return the job, paused."""
+        self._call("pause", job_id, actor)
+        return job_view(id=job_id, status=JobState.PAUSED)
+
+    async def resume(self, job_id: UUID, actor: str | None) -> JobView:
+        """Return the job, pending."""
+        self._call("resume", job_id, actor)
+        return job_view(id=job_id)
+
+    async def prioritise(self, job_id: UUID, priority: int, actor: str | None) -> JobView:
+        """Return the job with its priority."""
+        self._call("prioritise", job_id, priority, actor)
+        return job_view(id=job_id, priority=priority)
+
+    async def delete(self, job_id: UUID, actor: str | None) -> None:
+        """Do nothing."""
+        self._call("delete", job_id, actor)
+
+    async def audit(self, job_id: UUID) -> list[dict[str, Any]]:
+        """Return a line."""
+        return [{"at": datetime(2026, 1, 1, tzinfo=UTC), "actor": None, "action": "pause", "detail": {}}]
 
 
 class FakeDatasets:

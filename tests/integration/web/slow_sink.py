@@ -18,6 +18,7 @@ from ingest.web.health import memory
 from ingest.web.listening import Address
 
 from .fakes import (
+    FakeControl,
     FakeDatasets,
     FakeHealth,
     FakeJobs,
@@ -40,9 +41,9 @@ async def main(bytes_per_s: float) -> None:
     receiving.on_feed = absorb
     app = create_app(
         settings=Settings.from_environment({}), keys=FakeKeys(), receiving=receiving, jobs=FakeJobs(),
-        rejects=FakeRejects(), retrying=FakeRetrying(), datasets=FakeDatasets(), health=FakeHealth(),
-        watching=Watching(FakeJobs()), draining=trio.Event(), resumable=cast(Any, None), sources=cast(Any, None),
-        request_keys=no_request_keys(),
+        rejects=FakeRejects(), retrying=FakeRetrying(), control=FakeControl(), datasets=FakeDatasets(),
+        health=FakeHealth(), watching=Watching(FakeJobs()), draining=trio.Event(), resumable=cast(Any, None),
+        sources=cast(Any, None), request_keys=no_request_keys(),
     )  # fmt: skip
 
     async def serve(task_status: trio.TaskStatus[Address]) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import httpx
 import pytest
 import trio
 import trio.testing
 
-from ingest.errors import RequestError, UnavailableError
+from ingest.errors import UnavailableError
 from ingest.job import JobView
 from ingest.rejects import RejectFilter
 
@@ -153,23 +153,9 @@ async def test_a_file_that_breaks_off_is_no_whole_answer(
     assert (await web.client.get(f"{BASE}/jobs/{job.id}")).status_code == 200
 
 
-async def test_a_retry_answers_with_the_job(web: Web) -> None:
-    """As it is then; a refusal says in which state the job is."""
-    job_id = uuid4()
-    response = await web.client.post(f"{BASE}/jobs/{job_id}/retry")
-    assert (response.status_code, response.json()["id"]) == (202, str(job_id))
-    assert response.headers["location"] == f"{BASE}/jobs/{job_id}"
-    web.retrying.failure = RequestError("the job is paused", code="E_STATE", state="paused")
-    response = await web.client.post(f"{BASE}/jobs/{job_id}/retry")
-    assert (response.status_code, response.json()["code"], response.json()["state"]) == (409, "E_STATE", "paused")
-
-
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
-        ("GET", f"{UUID(int=1)}/retry", 405),
-        ("POST", "x/retry", 404),
-        ("POST", f"{UUID(int=1)}/retry?max_rejects=5", 400),
         ("POST", f"{UUID(int=1)}/rejects", 405),
     ],
 )
