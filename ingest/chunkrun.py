@@ -60,8 +60,10 @@ async def run(chunk: Chunk, work: Work) -> None:
     with bound_contextvars(job_id=str(chunk.job_id), chunk=chunk.cut.ordinal, epoch=chunk.epoch):
         log.info("chunk_started", attempt=chunk.attempt, records=sum(chunk.cut.records))
         try:
-            with work.accounts.open() as account, work.leases.hold(chunk, work.settings.lease_ttl_s):
+            with work.accounts.open() as account, work.leases.hold(chunk, work.settings.lease_ttl_s) as lease:
                 await _load(chunk, work, account, outcome)
+            if lease.scope.cancelled_caught:
+                work.metrics.lease_lost("expired" if trio.current_time() >= lease.scope.deadline else "revoked")
         except* IngestError as group:
             outcome.error = first_error(group)
         finally:
@@ -83,7 +85,7 @@ async def _load(chunk: Chunk, work: Work, account: Account, outcome: Outcome) ->
         send, receive = trio.open_memory_channel[Batch](1)
         # Ours stays open beside the clones: when the last writer fails, the reader is cancelled and not told that
         # nobody reads any more, an error that would hide the writer's and belong to nobody.
-        with receive:
+        with receive, work.metrics.channel(receive):
             for _ in range(work.settings.writer_count):
                 nursery.start_soon(writer.run, receive.clone(), work, account, order)
             complete = await reader.run(chunk, work, send, account, order)
@@ -101,6 +103,7 @@ async def _settle(chunk: Chunk, work: Work, outcome: Outcome) -> None:
             released = await work.queue.release(chunk)
             log.info("chunk_released", released=released)
     except LeaseLost:
+        work.metrics.lease_lost("fenced")
         log.warning("chunk_lost")
     except DatabaseError as error:
         log.warning("chunk_unsettled", code=error.code, sqlstate=error.sqlstate)

@@ -30,7 +30,9 @@ from ingest.definitions.model import Definition
 from ingest.errors import UnavailableError
 from ingest.heartbeat import Pulse
 from ingest.jobs import Jobs
+from ingest.measuring import Measuring
 from ingest.memory import give_back
+from ingest.metrics import Metrics, watch_loop
 from ingest.queue import Queue
 from ingest.receiving import Receiving
 from ingest.rejects import Rejects
@@ -40,6 +42,7 @@ from ingest.storage import Storage, open_storage
 from ingest.web.app import create_app
 from ingest.web.edge import serve_http
 from ingest.web.health import BatchesInFlight, QueueStatistics, ServiceStatistics, WorkerStatistics
+from ingest.web.metrics import MetricsPage
 from ingest.work import Work, create_work
 
 log = structlog.get_logger(__name__)
@@ -107,17 +110,20 @@ async def _serve(
 ) -> None:
     datasets = Datasets(database, settings.allowed_schemas, definitions)
     storage, stop, http_stop = open_storage(settings), stopping.requested, trio.Event()
-    work = create_work(settings, database, storage, stop) if roles.worker else None
+    metrics = Metrics()
+    work = create_work(settings, database, storage, stop, metrics=metrics) if roles.worker else None
+    receiving = Receiving(settings, storage, Jobs(database), datasets)
     service = Service(settings, roles, database, storage, work, stopping)
     async with trio.open_nursery() as outer:
         app = create_app(
             settings=settings,
-            receiving=Receiving(settings, storage, Jobs(database), datasets),
+            receiving=receiving,
             jobs=Jobs(database),
             rejects=Rejects(database),
             retrying=Retrying(database, storage),
             datasets=datasets,
             health=service,
+            metrics=MetricsPage(metrics, Measuring(str(roles), database, receiving, work)),
             draining=stop,
             health_only=not roles.api,
         )
@@ -125,6 +131,7 @@ async def _serve(
             partial(serve_http, app, host=settings.host, port=settings.port, shutdown=http_stop, grace_s=HTTP_GRACE_S)
         )
         outer.start_soon(_keep_small, http_stop)
+        outer.start_soon(watch_loop, metrics, http_stop)
         stopping.ready = True
         announce(f"ingest is ready on {address.url}")
         with stopping.work:

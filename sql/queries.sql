@@ -217,6 +217,12 @@ SELECT count(*) FILTER (WHERE state = 'pending') AS pending,
        coalesce(extract(epoch FROM clock_timestamp() - min(run_at) FILTER (WHERE state = 'pending')), 0)::float8 AS oldest_age_s
   FROM ingest.chunks WHERE state IN ('pending', 'processing');
 
+-- name: count_jobs_by_state
+SELECT state, count(*) AS count FROM ingest.jobs GROUP BY state;
+
+-- name: count_chunks_by_state
+SELECT state, count(*) AS count FROM ingest.chunks GROUP BY state;
+
 -- name: jobs_with_objects
 -- Which of the jobs in $1 exist, and whether their stored chunks may still be read: not when the job has ended, except
 -- for failed chunks, which can be retried (not those of a job over its error budget).

@@ -16,13 +16,13 @@ PACKAGE = Path(__file__).parent.parent / "ingest"
 # From the top down. A package stands for all of its modules.
 LAYERS = {
     6: {"__main__", "cli", "datasetcommands", "environment"},
-    5: {"service", "localload"},
+    5: {"service", "localload", "measuring"},
     4: {"web"},
     3: {"poller", "chunkrun", "reader", "writer", "heartbeat", "janitor", "worker", "work", "leases", "order",
         "wholefile"},
-    2: {"receiving", "upload", "cutter", "jobs", "queue", "loading", "datasets", "targets", "storage", "objects", "events", "rejects",
+    2: {"census", "receiving", "upload", "cutter", "jobs", "queue", "loading", "datasets", "targets", "storage", "objects", "events", "rejects",
         "rejectcsv", "retrying"},
-    1: {"database", "statements", "datasetfiles", "logs", "memory"},
+    1: {"database", "statements", "datasetfiles", "logs", "memory", "metrics"},
     0: {
         "definitions",
         "job", "spec", "budget", "formats", "formula", "chunk", "batch", "reject", "accounts", "dialect", "header", "splitter", "bits", "settings", "errors",
@@ -113,6 +113,12 @@ def test_web_and_actors_do_not_know_each_other(module: Module) -> None:
 def test_only_database_crosses_into_asyncio(module: Module) -> None:
     if module.part != "database":
         assert not module.foreign_imports() & ASYNCIO
+
+
+@every_module
+def test_only_the_metrics_know_whom_they_are_for(module: Module) -> None:
+    if module.name not in ("metrics", "web.metrics"):
+        assert "prometheus_client" not in module.foreign_imports()
 
 
 @every_module

@@ -18,10 +18,11 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from ingest import datasets
 from ingest.errors import IngestError, RequestError
 from ingest.job import JobState, JobView
-from ingest.web import options, rejects
+from ingest.web import docs, options, rejects
 from ingest.web.answers import BASE, Answer, job_body, json_answer, problem_answer
 from ingest.web.edge import QuartConnection
 from ingest.web.health import Health, HealthSource
+from ingest.web.metrics import MetricsPage
 from ingest.web.problems import http_problem, internal_problem, problem
 
 # No route here takes a body yet; uploads go past the framework.
@@ -66,10 +67,11 @@ def create_api(
     retrying: rejects.Retrying,
     datasets: Datasets,
     health: HealthSource,
+    metrics: MetricsPage,
     draining: trio.Event,
     health_only: bool = False,
 ) -> QuartTrio:
-    """Return the Quart-Trio application with all routes that are not uploads, or with the health endpoints alone."""
+    """Return the Quart-Trio application with all routes that are not uploads, or with health and metrics alone."""
     api = QuartTrio("ingest", static_folder=None)
     api.asgi_http_class = QuartConnection
     api.config.update(
@@ -78,7 +80,12 @@ def create_api(
         RESPONSE_TIMEOUT=None,  # its default cuts a long response short, and calls that success
     )
     views, probes = Views(jobs, rejects, retrying, datasets), Health(health, draining)
-    probe_routes = (("/health", probes.full), ("/health/live", probes.live), ("/health/ready", probes.ready))
+    probe_routes = (
+        ("/health", probes.full),
+        ("/health/live", probes.live),
+        ("/health/ready", probes.ready),
+        ("/metrics", metrics.answer),
+    )
     view_routes = (
         ("/", views.links),
         (f"{BASE}/jobs", views.jobs),
@@ -90,6 +97,7 @@ def create_api(
         (f"{BASE}/jobs/<job_id>/rejects.csv", views.rejects_csv),
         (f"{BASE}/datasets", views.datasets),
         (f"{BASE}/datasets/<name>", views.dataset),
+        *docs.ROUTES,
     )
     for rule, view in probe_routes + (() if health_only else view_routes):
         api.add_url_rule(rule, rule, _responding(view))
@@ -116,7 +124,9 @@ class Views:
     async def links(self) -> Answer:
         """Say where things are."""
         paths = {name: f"{BASE}/{name}" for name in ("upload", "preview", "jobs", "datasets")}
-        return json_answer(200, {"service": "ingest", "links": {**paths, "health": "/health"}})
+        return json_answer(
+            200, {"service": "ingest", "links": {**paths, "health": "/health", "metrics": "/metrics", "docs": "/docs"}}
+        )
 
     async def jobs(self) -> Answer:
         """Return a page of jobs, newest first."""

@@ -19,6 +19,7 @@ from ingest.errors import IngestError, leaves
 from ingest.settings import Settings
 from ingest.web.api import Datasets, Jobs, create_api
 from ingest.web.health import HealthSource
+from ingest.web.metrics import MetricsPage
 from ingest.web.previews import Previews, is_preview
 from ingest.web.rejects import Rejects, Retrying
 from ingest.web.uploads import Receiving, Uploads, is_upload
@@ -43,12 +44,13 @@ def create_app(
     retrying: Retrying,
     datasets: Datasets,
     health: HealthSource,
+    metrics: MetricsPage,
     draining: trio.Event,
     health_only: bool = False,
 ) -> ASGIFramework:
     """Return the whole HTTP side as one ASGI application; from `draining` on it refuses uploads and is not ready.
 
-    `health_only`: nothing but the health endpoints, for a process that has no other business with clients.
+    `health_only`: nothing but the health endpoints and the metrics, for a process that has no other clients.
     """
     uploads = Uploads(
         receiving,
@@ -63,6 +65,7 @@ def create_app(
         retrying=retrying,
         datasets=datasets,
         health=health,
+        metrics=metrics,
         draining=draining,
         health_only=health_only,
     )
@@ -72,7 +75,7 @@ def create_app(
             in_front: Handler | None = None
             if not health_only:
                 in_front = uploads if is_upload(scope["raw_path"]) else previews if is_preview(scope) else None
-            await _serve(in_front or api, scope, receive, send)
+            await _serve(in_front or api, metrics, scope, receive, send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1000, "reason": None})  # nothing here speaks WebSocket
 
@@ -97,7 +100,9 @@ class Exchange:
         await self._send(message)
 
 
-async def _serve(handler: Handler, scope: HTTPScope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+async def _serve(
+    handler: Handler, metrics: MetricsPage, scope: HTTPScope, receive: ASGIReceiveCallable, send: ASGISendCallable
+) -> None:
     exchange, begun = Exchange(send), trio.current_time()
     try:
         await handler(scope, receive, exchange.send)
@@ -106,13 +111,15 @@ async def _serve(handler: Handler, scope: HTTPScope, receive: ASGIReceiveCallabl
         codes = sorted({error.code for error in leaves(group)})
         log.warning("answer_broke_off", path=scope["path"], codes=codes, bytes=exchange.sent_bytes)
     finally:
+        seconds = trio.current_time() - begun
+        metrics.observe(scope, exchange.status, seconds)
         # Probes ask every few seconds for ever; query values may be personal and are left out.
-        line = log.debug if scope["path"].startswith("/health") else log.info
+        line = log.debug if scope["path"].startswith(("/health", "/metrics")) else log.info
         line(
             "http_request",
             method=scope["method"],
             path=scope["path"],
             status=exchange.status,
-            seconds=round(trio.current_time() - begun, 4),
+            seconds=round(seconds, 4),
             bytes=exchange.sent_bytes,
         )

@@ -11,12 +11,14 @@ import pytest
 import trio
 from hypercorn.typing import ASGIFramework
 
+from ingest.metrics import Metrics
 from ingest.settings import Settings
 from ingest.web.app import create_app
 from ingest.web.edge import serve_http
 from ingest.web.listening import Address
+from ingest.web.metrics import MetricsPage
 
-from .fakes import FakeDatasets, FakeHealth, FakeJobs, FakeReceiving, FakeRejects, FakeRetrying
+from .fakes import FakeDatasets, FakeHealth, FakeJobs, FakeReadings, FakeReceiving, FakeRejects, FakeRetrying
 
 MAX_UPLOAD_BYTES = 8 * 1024 * 1024
 
@@ -32,6 +34,7 @@ class Web:
     rejects: FakeRejects
     retrying: FakeRetrying
     health: FakeHealth
+    readings: FakeReadings
     draining: trio.Event
     shutdown: trio.Event
     stopped: trio.Event
@@ -57,7 +60,7 @@ def settings() -> Settings:
 async def web(nursery: trio.Nursery, settings: Settings) -> AsyncIterator[Web]:
     """Serve the application; the server is stopped when the test ends."""
     receiving, jobs, health = FakeReceiving(), FakeJobs(), FakeHealth()
-    rejects, retrying = FakeRejects(), FakeRetrying()
+    rejects, retrying, readings = FakeRejects(), FakeRetrying(), FakeReadings()
     draining, shutdown, stopped = trio.Event(), trio.Event(), trio.Event()
     app = create_app(
         settings=settings,
@@ -67,6 +70,7 @@ async def web(nursery: trio.Nursery, settings: Settings) -> AsyncIterator[Web]:
         retrying=retrying,
         datasets=FakeDatasets(),
         health=health,
+        metrics=MetricsPage(Metrics(), readings),
         draining=draining,
     )
 
@@ -76,7 +80,7 @@ async def web(nursery: trio.Nursery, settings: Settings) -> AsyncIterator[Web]:
 
     address: Address = await nursery.start(serve)
     client = httpx.AsyncClient(base_url=address.url, timeout=10)
-    yield Web(app, address, receiving, jobs, rejects, retrying, health, draining, shutdown, stopped, client)
+    yield Web(app, address, receiving, jobs, rejects, retrying, health, readings, draining, shutdown, stopped, client)
     await client.aclose()
     shutdown.set()
     with trio.fail_after(10):

@@ -9,13 +9,15 @@ import sys
 
 import trio
 
+from ingest.metrics import Metrics
 from ingest.settings import Settings
 from ingest.web.app import create_app
 from ingest.web.edge import serve_http
 from ingest.web.health import memory
 from ingest.web.listening import Address
+from ingest.web.metrics import MetricsPage
 
-from .fakes import FakeDatasets, FakeHealth, FakeJobs, FakeReceiving, FakeRejects, FakeRetrying
+from .fakes import FakeDatasets, FakeHealth, FakeJobs, FakeReadings, FakeReceiving, FakeRejects, FakeRetrying
 
 
 async def main(bytes_per_s: float) -> None:
@@ -29,7 +31,8 @@ async def main(bytes_per_s: float) -> None:
     receiving.on_feed = absorb
     app = create_app(
         settings=Settings.from_environment({}), receiving=receiving, jobs=FakeJobs(), rejects=FakeRejects(),
-        retrying=FakeRetrying(), datasets=FakeDatasets(), health=FakeHealth(), draining=trio.Event(),
+        retrying=FakeRetrying(), datasets=FakeDatasets(), health=FakeHealth(),
+        metrics=MetricsPage(Metrics(), FakeReadings()), draining=trio.Event(),
     )  # fmt: skip
 
     async def serve(task_status: trio.TaskStatus[Address]) -> None:
