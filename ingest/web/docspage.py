@@ -57,10 +57,7 @@ def api_page() -> str:
 
 def problems_page() -> str:
     """Return the page of all error codes."""
-    rows = [
-        (tag("code", code), str(kind.status), tag("span", kind.title), prose(ADVICE.get(code, "")))
-        for code, kind in KINDS.items()
-    ]
+    rows = [(code, str(kind.status), kind.title, prose(ADVICE.get(code, ""))) for code, kind in KINDS.items()]
     parts = [
         paragraphs(
             "Every error is an `application/problem+json` object (RFC 9457): `type` leads here, `code` is stable, "
@@ -69,10 +66,10 @@ def problems_page() -> str:
         _codes(("code", "status", "meaning", "what to do"), rows),
         tag("h2", "Codes of jobs"),
         paragraphs("In `error` of a job that has failed; what was loaded before stays counted."),
-        _codes(("code", "why"), [(tag("code", code), prose(why)) for code, why in JOB_CODES.items()]),
+        _codes(("code", "why"), [(code, prose(why)) for code, why in JOB_CODES.items()], "job-"),
         tag("h2", "Codes of rejects"),
         paragraphs("Why a record was not loaded; its neighbours were."),
-        _codes(("code", "why"), [(tag("code", code), prose(why)) for code, why in REJECT_CODES.items()]),
+        _codes(("code", "why"), [(code, prose(why)) for code, why in REJECT_CODES.items()], "reject-"),
     ]
     return _page("Problems", parts)
 
@@ -179,15 +176,14 @@ def _example(value: object) -> Html:
     return tag("pre", value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def _codes(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Html:
-    """Return a table whose rows can be linked to by their code."""
+def _codes(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]], prefix: str = "") -> Html:
+    """Return a table whose rows, codes and what there is to say, can be linked to by `prefix` and code."""
     head = tag("tr", *(tag("th", name, scope="col") for name in heads))
-    body = [tag("tr", *(tag("td", cell) for cell in row), id=_text(row[0])) for row in rows]
+    body = [
+        tag("tr", tag("td", tag("code", code)), *(tag("td", cell) for cell in rest), id=prefix + code)
+        for code, *rest in rows
+    ]
     return tag("table", tag("thead", head), tag("tbody", *body))
-
-
-def _text(code: str) -> str:
-    return code.removeprefix("<code>").removesuffix("</code>")
 
 
 def _titled(title: str, content: Html) -> Html:

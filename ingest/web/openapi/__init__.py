@@ -31,6 +31,9 @@ paths with 404 (`E_NOT_FOUND`). Wherever GET works, HEAD does, and every path an
 members in later versions. With keys in use, `Authorization: Bearer KEY` must be sent, and a job of another owner is
 answered like one that does not exist."""
 
+# Codes that the words above speak of, or that stand for what has none of its own: no operation lists them.
+SAID_ONCE = ("E_METHOD", "E_REQUEST")
+
 TAGS = {
     "uploads": "Files on their way in.",
     "resumable": "The same, able to go on after an interruption: tus 1.0.",
@@ -60,7 +63,9 @@ def document() -> Json:
             "schemas": SCHEMAS,
             "parameters": parameters(),
             "headers": headers(),
-            "examples": {code: {"value": problem_example(code, kind)} for code, kind in kinds.items()},
+            "examples": {
+                code: {"value": problem_example(code, kind)} for code, kind in kinds.items() if code not in SAID_ONCE
+            },
             "securitySchemes": {
                 "key": {
                     "type": "http",

@@ -134,7 +134,8 @@ def operation(
     kinds: Mapping[str, Kind],
 ) -> Json:
     """Return an operation; `errors` are codes of `kinds`. A key needs one of the `scopes`, if there are any."""
-    found = _problems([*errors, *(KEY_ERRORS if scopes else ()), *ALWAYS], kinds)
+    changing = ("E_CROSS_SITE",) if {"upload", "control"} & set(scopes) else ()
+    found = _problems([*errors, *(KEY_ERRORS if scopes else ()), *changing, *ALWAYS], kinds)
     return {
         "operationId": name,
         "tags": [tag],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
+
 from ingest.web.openapi.building import Json
 
 ID = "01a202b3-b76b-7498-a9ff-6235041411a5"
@@ -39,7 +41,7 @@ JOB: Json = {
     "error": None,
     "warnings": [],
     "parent_id": None,
-    "sha256": "0b3d1a1b4d9f5f4e1fbc8fc9d6c6a3c6e3a5c1f0f1b2a3948576a1b2c3d4e5f6",
+    "sha256": sha256(FILE.encode()).hexdigest(),
     "created_at": "2026-11-22T11:25:34.120000Z",
     "started_at": "2026-11-22T11:25:34.164000Z",
     "completed_at": "2026-11-22T11:25:34.178000Z",
@@ -53,7 +55,6 @@ JOB: Json = {
 }
 
 REJECT: Json = {
-    "id": 1,
     "line": 3,
     "byte_offset": 74,
     "column": "email",

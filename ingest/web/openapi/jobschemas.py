@@ -80,7 +80,6 @@ CHUNK: Json = {
 }
 
 REJECT: Json = {
-    "id": whole(),
     "line": whole("physical line of the record in the file, from 1"),
     "byte_offset": whole("of the record's first byte in the file"),
     "column": maybe(text("to blame, if one is")),

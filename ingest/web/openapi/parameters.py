@@ -64,7 +64,6 @@ ANSWER_HEADERS: Json = {
     "Retry-After": whole("seconds to wait"),
     "WWW-Authenticate": text("which kind of key is asked for"),
     "ETag": text("changes with the answer"),
-    "Allow": text("methods of this path"),
     "Content-Disposition": text("the name of the file"),
     "Ingest-Job": text("the URL of the upload's job"),
     "Tus-Resumable": text("the version of tus"),
