@@ -18,8 +18,7 @@ from schemathesis.specs.openapi import checks as openapi_checks
 from tests.acceptance.client import BASE, PATIENCE_S, Client
 from tests.acceptance.conftest import Connect
 from tests.conftest import Psql
-from tests.document import Document
-from tests.integration.web.test_openapi import NOT_YET
+from tests.document import NOT_YET, Document
 from tests.processes import Starter
 
 # Requests for each operation; generated ones find more in minutes than in seconds, but the tests have seconds.

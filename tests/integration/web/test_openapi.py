@@ -19,29 +19,11 @@ from ingest.web import api as api_module
 from ingest.web.openapi import SAID_ONCE, document
 from ingest.web.openapi.planned import PLANNED
 from ingest.web.problems import KINDS
-from tests.document import Document, examples
+from tests.document import NOT_YET, Document, examples
 
 from .conftest import Web
 
 BASE = "/api/v1/csv"
-JOB = f"{BASE}/jobs/{{job_id}}"
-
-# What is documented and does not exist yet. A route that comes must leave this set: the test says so.
-NOT_YET = {
-    f"DELETE {JOB}",
-    f"PATCH {JOB}",
-    f"GET {JOB}/audit",
-    f"GET {JOB}/stream",
-    f"GET {JOB}/ws",
-    f"POST {JOB}/cancel",
-    f"POST {JOB}/pause",
-    f"POST {JOB}/resume",
-    f"POST {BASE}/jobs",
-    f"GET {BASE}/stats",
-    f"POST {BASE}/files",
-    f"PATCH {BASE}/files/{{upload_id}}",
-    f"DELETE {BASE}/files/{{upload_id}}",
-}
 
 # HEAD belongs to each GET and OPTIONS to each path; the document says so once.
 EVERYWHERE = {"HEAD", "OPTIONS"}
