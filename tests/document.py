@@ -35,7 +35,7 @@ METHODS = ("get", "head", "post", "put", "patch", "delete", "options")
 # What every answer may have: of HTTP itself, and of the service for all alike.
 COMMON_HEADERS = frozenset(
     {
-        "cache-control", "connection", "content-length", "content-security-policy", "content-type", "date",
+        "cache-control", "connection", "cross-origin-resource-policy", "x-frame-options", "x-request-id", "content-length", "content-security-policy", "content-type", "date",
         "referrer-policy", "transfer-encoding", "x-content-type-options",
     }
 )  # fmt: skip

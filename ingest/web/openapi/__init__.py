@@ -27,12 +27,15 @@ column, value and reason.
 
 Errors are RFC 9457 problems (`application/problem+json`) with a stable `code`. Times are ISO 8601 in UTC, ids UUIDs.
 Unknown query parameters are refused with 400 (`E_OPTION`), unknown methods with 405 (`E_METHOD`) and `Allow`, unknown
-paths with 404 (`E_NOT_FOUND`). Wherever GET works, HEAD does, and every path answers OPTIONS. Objects may get further
-members in later versions. With keys in use, `Authorization: Bearer KEY` must be sent, and a job of another owner is
-answered like one that does not exist."""
+paths with 404 (`E_NOT_FOUND`), headers that are too large with 431 (`E_HEADERS_TOO_LARGE`), other versions of HTTP than
+1.0 and 1.1 with 505 (`E_HTTP_VERSION`). Wherever GET works, HEAD does, and every path answers OPTIONS. Every answer has
+an `X-Request-Id`, the client's own if it sent one. Objects may get further members in later versions.
+
+With keys in use, `Authorization: Bearer KEY` must be sent, and a job of another owner is answered like one that does
+not exist."""
 
 # Codes that the words above speak of, or that stand for what has none of its own: no operation lists them.
-SAID_ONCE = ("E_METHOD", "E_REQUEST")
+SAID_ONCE = ("E_METHOD", "E_REQUEST", "E_HEADERS_TOO_LARGE", "E_HTTP_VERSION")
 
 TAGS = {
     "uploads": "Files on their way in.",

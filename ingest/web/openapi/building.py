@@ -16,6 +16,12 @@ PROBLEM = "application/problem+json"
 # What a request that asks the database may meet, and what any request may.
 DATABASE_ERRORS = ("E_DATABASE", "E_DATABASE_REFUSED", "E_DATABASE_UNAVAILABLE")
 ALWAYS = ("E_INTERNAL", "E_HOST")
+# Headers of problems, by the code or the status.
+PROBLEM_HEADERS = {
+    "WWW-Authenticate": {"E_UNAUTHENTICATED", "E_KEY", "E_SCOPE"},
+    "Retry-After": {"429", "503", "E_KEY_BUSY"},
+    "Tus-Version": {"E_TUS_VERSION"},
+}
 KEY_ERRORS = ("E_UNAUTHENTICATED", "E_KEY", "E_SCOPE", "E_THROTTLED", "E_QUOTA")
 
 
@@ -63,7 +69,8 @@ def maybe(one: Json) -> Json:
     """Return a schema that takes null as well."""
     if "$ref" in one:
         return {"anyOf": [one, {"type": "null"}]}
-    found = {**one, "type": [one["type"], "null"]}
+    types = one["type"] if isinstance(one["type"], list) else [one["type"]]
+    found = {**one, "type": [*types, "null"]}
     return {**found, "enum": [*one["enum"], None]} if "enum" in one else found
 
 
@@ -132,10 +139,14 @@ def operation(
     request: Json | None = None,
     scopes: Sequence[str] = ("read",),
     kinds: Mapping[str, Kind],
+    always: Sequence[str] = (),
 ) -> Json:
-    """Return an operation; `errors` are codes of `kinds`. A key needs one of the `scopes`, if there are any."""
+    """Return an operation; `errors` are codes of `kinds`. A key needs one of the `scopes`, if there are any.
+
+    `always` names headers that problems have, too.
+    """
     changing = ("E_CROSS_SITE",) if {"upload", "control"} & set(scopes) else ()
-    found = _problems([*errors, *(KEY_ERRORS if scopes else ()), *changing, *ALWAYS], kinds)
+    found = _problems([*errors, *(KEY_ERRORS if scopes else ()), *changing, *ALWAYS], kinds, always)
     return {
         "operationId": name,
         "tags": [tag],
@@ -148,6 +159,14 @@ def operation(
     }
 
 
+def reading(name: str, tag: str, summary: str, ok: Json, *, parameters: Sequence[Json] = (), **more: Any) -> Json:
+    """Return an operation that reads: its answer has an ETag, by which a client learns that nothing has changed."""
+    etag = {"headers": {"ETag": ref("headers", "ETag")}}
+    answers = {200: ok | etag, 304: {"description": "Nothing has changed."} | etag}
+    asked = [*parameters, ref("parameters", "header_If-None-Match")]
+    return operation(name, tag, summary, answers, parameters=asked, **more)
+
+
 def problem_example(code: str, kind: Kind) -> Json:
     """Return a problem object as the service would send it."""
     return {
@@ -155,21 +174,21 @@ def problem_example(code: str, kind: Kind) -> Json:
     }  # fmt: skip
 
 
-def _problems(codes: Sequence[str], kinds: Mapping[str, Kind]) -> Json:
+def _problems(codes: Sequence[str], kinds: Mapping[str, Kind], always: Sequence[str]) -> Json:
     """Return the answers for error codes: one for each status, with an example of each code."""
     ordered = sorted(dict.fromkeys(codes), key=lambda code: kinds[code].status)
     groups = groupby(ordered, key=lambda code: kinds[code].status)
-    return {str(status): _problem_answer(list(group), kinds) for status, group in groups}
+    return {str(status): _problem_answer(list(group), kinds, always) for status, group in groups}
 
 
-def _problem_answer(codes: Sequence[str], kinds: Mapping[str, Kind]) -> Json:
+def _problem_answer(codes: Sequence[str], kinds: Mapping[str, Kind], always: Sequence[str]) -> Json:
     status = kinds[codes[0]].status
-    headers = {401: ("WWW-Authenticate",), 429: ("Retry-After",), 503: ("Retry-After",)}.get(status, ())
+    headers = [header for header, codes_with in PROBLEM_HEADERS.items() if {str(status), *codes} & codes_with]
     found = answer(
         "; ".join(f"`{code}`: {kinds[code].title}" for code in codes),
         {**schema("Problem"), "properties": {"code": {"enum": list(codes)}, "status": {"const": status}}},
         media=PROBLEM,
-        headers=headers,
+        headers=(*headers, *always),
     )
     found["content"][PROBLEM]["examples"] = {code: ref("examples", code) for code in codes}
     return found

@@ -7,9 +7,9 @@ from functools import partial
 
 from ingest.web.answers import BASE
 from ingest.web.openapi import examples
-from ingest.web.openapi.building import DATABASE_ERRORS, Json, answer, body, operation, schema, text
+from ingest.web.openapi.building import DATABASE_ERRORS, PROBLEM, Json, answer, body, operation, reading, schema, text
 from ingest.web.openapi.parameters import use
-from ingest.web.openapi.uploadpaths import FILE_ERRORS
+from ingest.web.openapi.uploadpaths import ADMISSION_ERRORS
 from ingest.web.problems import Kind
 
 JOB = f"{BASE}/jobs/{{job_id}}"
@@ -23,6 +23,9 @@ ACTIONS = {
 }
 
 
+SOURCE_ERRORS = (
+    "E_SOURCE", "E_SOURCE_FORBIDDEN", "E_SOURCE_MISSING", "E_SOURCE_CHANGED", "E_TOO_MANY_SOURCES", "E_STORAGE",
+)  # fmt: skip
 FOUND = ("E_OPTION", "E_NOT_FOUND", *DATABASE_ERRORS)
 CHANGED = (*FOUND, "E_STATE", "E_CONFLICT")
 
@@ -45,15 +48,7 @@ def _job(*headers: str) -> Json:
 
 
 def _read(name: str, summary: str, kinds: Mapping[str, Kind]) -> Json:
-    return operation(
-        name,
-        "jobs",
-        summary,
-        {200: _job("ETag"), 304: answer("Nothing has changed.", headers=("ETag",))},
-        errors=FOUND,
-        parameters=use("job_id", "header_If-None-Match"),
-        kinds=kinds,
-    )
+    return reading(name, "jobs", summary, _job(), errors=FOUND, parameters=use("job_id"), kinds=kinds)
 
 
 def _change(kinds: Mapping[str, Kind]) -> Json:
@@ -97,21 +92,21 @@ def _action(name: str, summary: str, kinds: Mapping[str, Kind]) -> Json:
 
 
 def _parts(kinds: Mapping[str, Kind]) -> Json:
-    one = partial(operation, tag="jobs", kinds=kinds, errors=FOUND)
+    one = partial(reading, tag="jobs", kinds=kinds, errors=FOUND)
     return {
         f"{JOB}/chunks": {
             "get": one(
                 "list_chunks",
                 summary="The chunks of a job.",
-                answers={200: answer("A page.", schema("ChunkPage"))},
+                ok=answer("A page.", schema("ChunkPage")),
                 parameters=use("job_id", "page", "limit"),
             )
         },
         f"{JOB}/audit": {
             "get": one(
                 "audit_job",
-                summary="What was done to a job on demand, the latest first.",
-                answers={200: answer("All of it.", schema("Audit"))},
+                summary="What was done to a job on demand.",
+                ok=answer("The latest of it.", schema("Audit")),
                 parameters=use("job_id"),
             )
         },
@@ -119,11 +114,11 @@ def _parts(kinds: Mapping[str, Kind]) -> Json:
 
 
 def _list(kinds: Mapping[str, Kind]) -> Json:
-    return operation(
+    return reading(
         "list_jobs",
         "jobs",
         "Jobs, newest first.",
-        {200: answer("A page.", schema("JobPage"), example=examples.JOBS)},
+        answer("A page.", schema("JobPage"), example=examples.JOBS),
         errors=("E_OPTION", *DATABASE_ERRORS),
         parameters=use("page", "limit", "status", "of_dataset"),
         kinds=kinds,
@@ -137,8 +132,7 @@ def _create(kinds: Mapping[str, Kind]) -> Json:
         "jobs",
         "Load a file that the service can reach itself.",
         {202: answer("The job.", schema("Job"), example=examples.JOB, headers=("Location",))},
-        errors=(*FILE_ERRORS, "E_SOURCE", "E_NOT_FOUND"),
-        parameters=use("header_Idempotency-Key"),
+        errors=(*ADMISSION_ERRORS, *SOURCE_ERRORS, "E_MEDIA_TYPE", "E_DRAINING"),
         request=body("Which file, and how.", json={"schema": schema("Source"), "example": source}),
         scopes=("upload",),
         kinds=kinds,
@@ -147,8 +141,12 @@ def _create(kinds: Mapping[str, Kind]) -> Json:
 
 def _live(kinds: Mapping[str, Kind]) -> Json:
     one = partial(operation, tag="jobs", kinds=kinds, errors=(*FOUND, "E_ORIGIN", "E_TOO_MANY_STREAMS"))
+    upgrade = answer("No WebSocket.", schema("Problem"), media=PROBLEM, headers=("Upgrade",))
     stream = answer(
-        "Events `progress`, and at last one named after the final state.", text(), media="text/event-stream"
+        "Events `progress`, and at last `completed`, `failed`, `cancelled` or `deleted`.",
+        text(),
+        media="text/event-stream",
+        headers=("X-Accel-Buffering",),
     )
     stream["content"]["text/event-stream"]["example"] = examples.STREAM
     return {
@@ -165,7 +163,8 @@ def _live(kinds: Mapping[str, Kind]) -> Json:
             "get": one(
                 "watch_job",
                 summary="The same as JSON messages over WebSocket.",
-                answers={101: answer("WebSocket.")},
+                description="`/stream` tells the same by HTTP, where this answers 426.",
+                answers={101: answer("WebSocket."), 426: upgrade},
                 parameters=use("job_id"),
             )
         },
@@ -173,7 +172,7 @@ def _live(kinds: Mapping[str, Kind]) -> Json:
 
 
 def _rejects(kinds: Mapping[str, Kind]) -> Json:
-    one = partial(operation, tag="rejects", kinds=kinds, errors=FOUND)
+    one = partial(reading, tag="rejects", kinds=kinds, errors=FOUND)
     file = answer("The rejected records.", text(), media="text/csv; charset=utf-8", headers=("Content-Disposition",))
     filters = ("page", "limit", "after", "code", "column", "line", "resolved")
     return {
@@ -181,7 +180,7 @@ def _rejects(kinds: Mapping[str, Kind]) -> Json:
             "get": one(
                 "list_rejects",
                 summary="Why records of a job were rejected, by line.",
-                answers={200: answer("A page.", schema("RejectPage"), example=examples.REJECTS)},
+                ok=answer("A page.", schema("RejectPage"), example=examples.REJECTS),
                 parameters=use("job_id", *filters),
             )
         },
@@ -189,16 +188,19 @@ def _rejects(kinds: Mapping[str, Kind]) -> Json:
             "get": one(
                 "summarise_rejects",
                 summary="Rejects counted by column and code.",
-                answers={200: answer("The groups.", schema("RejectSummary"), example=examples.SUMMARY)},
+                ok=answer("The groups.", schema("RejectSummary"), example=examples.SUMMARY),
                 parameters=use("job_id"),
             )
         },
         f"{JOB}/rejects.csv": {
-            "get": one(
+            "get": operation(
                 "download_rejects",
+                "rejects",
                 summary="The rejected records, to be corrected and sent again with `parent`.",
                 answers={200: file},
                 parameters=use("job_id", "resolved"),
+                errors=FOUND,
+                kinds=kinds,
             )
         },
     }

@@ -17,6 +17,7 @@ from ingest.web.openapi.building import (
     whole,
     word,
 )
+from ingest.web.openapi.planned import PLANNED_FIELDS
 
 UUID = {"type": "string", "format": "uuid"}
 PATH = text("a path on this server")
@@ -48,6 +49,10 @@ JOB: Json = {
     "warnings": listed(schema("Failure"), "what is no failure, but worth a look"),
     "parent_id": maybe({**UUID, "description": "the job whose rejects this file corrects"}),
     "sha256": maybe(text("of the file, once it has arrived", pattern="^[0-9a-f]{64}$")),
+    "duplicate_of": maybe({**UUID, "description": "an earlier job that brought the same bytes to the dataset"}),
+    "compression": maybe(word(("gzip", "zstd", "bzip2"), "of the file as it was sent")),
+    "load": word(("after_upload", "while_uploading"), "when its chunks may be claimed"),
+    "owner": maybe(text("whose key brought it; null where no keys are in use")),
     "created_at": moment("when the header was accepted"),
     "started_at": maybe(moment("when the first chunk was claimed")),
     "completed_at": maybe(moment("when the job reached its final state, whichever")),
@@ -104,10 +109,17 @@ GROUP: Json = {
     "examples": listed(thing("one of the first", EXAMPLE)),
 }
 
+AUDIT: Json = {
+    "at": moment("when"),
+    "actor": maybe(text("the id of the key that asked for it")),
+    "action": text("what was asked for"),
+    "detail": maybe({"type": ["object", "string"], "description": "what came of it"}),
+}
+
 COUNTS: Json = {name: whole() for name in ("pending", "processing", "completed", "failed")}
 
 SCHEMAS: Json = {
-    "Job": thing("One uploaded file for one dataset.", JOB),
+    "Job": thing("One uploaded file for one dataset.", JOB, optional=PLANNED_FIELDS),
     "JobPage": thing("Jobs, newest first.", {"jobs": listed(schema("Job")), **PAGE}),
     "ChunkCounts": thing("Chunks of a job by state.", COUNTS),
     "Chunk": thing("A record-aligned stretch of a file: the unit that workers claim and retry.", CHUNK),
@@ -134,14 +146,19 @@ SCHEMAS: Json = {
     ),
     "Audit": thing(
         "What was done to a job.",
-        {"audit": listed({"type": "object", "description": "when, what, by whose key, and what came of it"})},
+        {"audit": listed(thing("one action, the latest first", AUDIT))},
     ),
     "Failure": thing("What went wrong.", {"code": text("stable"), "message": text("for a person")}),
     "Priority": thing("What of a job may be changed.", {"priority": whole("9 runs first", maximum=9)}),
     "Source": {
         **thing(
             "A file that the service reads in place; all options of an upload are further members.",
-            {"source": text("file:///folder/file.csv, below an allowed folder"), "dataset": text("where the rows go")},
+            {
+                "source": text("file:///folder/file.csv, below a folder of INGEST_SOURCE_ROOTS"),
+                "dataset": text("where the rows go"),
+                "filename": text("what to call it; its own name if missing"),
+            },
+            optional=("filename",),
         ),
         "additionalProperties": {"type": ["string", "integer"]},
     },

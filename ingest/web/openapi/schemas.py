@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ingest.job import JobState
 from ingest.web.openapi import jobschemas
 from ingest.web.openapi.building import (
     Json,
@@ -17,8 +18,6 @@ from ingest.web.openapi.building import (
     word,
 )
 
-ANYTHING: Json = {}
-
 PROBLEM: Json = {
     **thing(
         "RFC 9457: what was wrong. Further members name the option, the columns, the limits at fault.",
@@ -28,7 +27,9 @@ PROBLEM: Json = {
             "status": whole("HTTP status", minimum=400, maximum=599),
             "detail": text("what was wrong this time, for a person"),
             "code": text("stable; listed under /docs/problems", pattern="^E_[A-Z0-9_]+$"),
+            "request_id": text("as X-Request-Id, and in the log of the service"),
         },
+        optional=("request_id",),
     ),
     "additionalProperties": True,
 }
@@ -120,6 +121,21 @@ HEALTH: Json = {
     "memory": thing("of this process", {"rss_bytes": whole(), "peak_bytes": whole()}),
 }
 
+ROWS: Json = {name: whole() for name in ("inserted", "updated", "unchanged", "skipped", "rejected")}
+LATELY: Json = {
+    "hours": whole("how far back"),
+    "jobs": thing("that ended", {name: whole() for name in ("completed", "failed", "cancelled")}),
+    "success_rate": maybe(number("completed, of completed and failed", maximum=1)),
+    "rows": thing("of these jobs", ROWS),
+    "bytes": whole("of their files"),
+}
+STATS: Json = {
+    "jobs": thing("by state", {"total": whole(), **{state.value: whole() for state in JobState}}),
+    "rows_per_second": number("of all jobs at work"),
+    "queue": thing("of all workers", QUEUE),
+    "lately": thing("what has ended", LATELY),
+}
+
 SCHEMAS: Json = {
     **jobschemas.SCHEMAS,
     "Problem": PROBLEM,
@@ -137,9 +153,5 @@ SCHEMAS: Json = {
     "Health": thing("The state of a process.", HEALTH),
     "Status": thing("A probe's answer.", {"status": word(STATUSES)}),
     "Links": thing("Where things are.", {"service": text(), "links": named(jobschemas.PATH)}),
-    "Stats": {
-        "type": "object",
-        "description": "Totals of all jobs, success rate, rows per second, queue depth.",
-        "additionalProperties": ANYTHING,
-    },
+    "Stats": thing("What all jobs come to, at most a second old.", STATS),
 }  # fmt: skip

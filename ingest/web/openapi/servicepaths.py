@@ -7,7 +7,7 @@ from functools import partial
 
 from ingest.web.answers import BASE
 from ingest.web.openapi import examples
-from ingest.web.openapi.building import DATABASE_ERRORS, Json, answer, operation, schema, text
+from ingest.web.openapi.building import DATABASE_ERRORS, Json, answer, operation, reading, schema, text
 from ingest.web.openapi.parameters import use
 from ingest.web.problems import Kind
 
@@ -17,7 +17,7 @@ PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
 def service_paths(kinds: Mapping[str, Kind]) -> Json:
     """Return the paths of datasets, statistics, probes and documentation."""
-    data = partial(operation, tag="datasets", kinds=kinds, scopes=("upload", "read"))
+    data = partial(reading, tag="datasets", kinds=kinds, scopes=("upload", "read"))
     open_to_all = partial(operation, tag="service", kinds=kinds, scopes=())
     metrics = answer("Prometheus' text format.", text(), media=PROMETHEUS, example=examples.METRICS)
     return {
@@ -25,7 +25,7 @@ def service_paths(kinds: Mapping[str, Kind]) -> Json:
             "get": data(
                 "list_datasets",
                 summary="Every dataset that files can be sent for.",
-                answers={200: answer("All of them.", schema("DatasetList"))},
+                ok=answer("All of them.", schema("DatasetList")),
                 errors=("E_OPTION", "E_DATASET_UNKNOWN", *DATABASE_ERRORS),
             )
         },
@@ -33,18 +33,19 @@ def service_paths(kinds: Mapping[str, Kind]) -> Json:
             "get": data(
                 "get_dataset",
                 summary="One dataset.",
-                answers={200: answer("The dataset.", schema("Dataset"))},
+                ok=answer("The dataset.", schema("Dataset")),
                 errors=("E_OPTION", "E_DATASET_UNKNOWN", *DATABASE_ERRORS),
                 parameters=use("name"),
             )
         },
         f"{BASE}/stats": {
-            "get": operation(
+            "get": reading(
                 "get_stats",
                 "service",
                 "Totals of all jobs.",
-                {200: answer("The totals.", schema("Stats"))},
+                answer("The totals.", schema("Stats")),
                 errors=("E_OPTION", *DATABASE_ERRORS),
+                scopes=("metrics",),
                 kinds=kinds,
             )
         },
@@ -52,7 +53,8 @@ def service_paths(kinds: Mapping[str, Kind]) -> Json:
             "get": open_to_all(
                 "get_health",
                 summary="The state of the process, with 200 whatever it is.",
-                answers={200: answer("The state.", schema("Health"))},
+                description="Where keys are in use, more than the status is told to a key of the scope metrics only.",
+                answers={200: answer("The state.", {"anyOf": [schema("Health"), schema("Status")]})},
             )
         },
         "/health/live": {
