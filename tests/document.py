@@ -67,10 +67,11 @@ class Document:
         ]
 
     def find(self, method: str, path: str) -> Operation:
-        """Return the operation that a request is for; HEAD is a GET."""
-        wanted = "GET" if method == "HEAD" else method
+        """Return the operation that a request is for; HEAD is a GET unless it is documented itself."""
         plain = [one for one in self.operations if one.path == path]
-        found = [one for one in plain or self.operations if one.method == wanted and pattern(one.path).fullmatch(path)]
+        here = [one for one in plain or self.operations if pattern(one.path).fullmatch(path)]
+        wanted = "GET" if method == "HEAD" and "HEAD" not in {one.method for one in here} else method
+        found = [one for one in here if one.method == wanted]
         assert len(found) == 1, f"{method} {path} is {len(found)} operations of the document"
         return found[0]
 

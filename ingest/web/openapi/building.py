@@ -22,7 +22,9 @@ PROBLEM_HEADERS = {
     "Retry-After": {"429", "503", "E_KEY_BUSY"},
     "Tus-Version": {"E_TUS_VERSION"},
 }
-KEY_ERRORS = ("E_UNAUTHENTICATED", "E_KEY", "E_SCOPE", "E_THROTTLED", "E_QUOTA")
+# What a key may meet, also where none is needed; and what a request that needs one may.
+ANY_KEY_ERRORS = ("E_KEY", "E_THROTTLED", "E_QUOTA", *DATABASE_ERRORS)
+KEY_ERRORS = ("E_UNAUTHENTICATED", "E_SCOPE", *ANY_KEY_ERRORS)
 
 
 def ref(kind: str, name: str) -> Json:
@@ -146,7 +148,7 @@ def operation(
     `always` names headers that problems have, too.
     """
     changing = ("E_CROSS_SITE",) if {"upload", "control"} & set(scopes) else ()
-    found = _problems([*errors, *(KEY_ERRORS if scopes else ()), *changing, *ALWAYS], kinds, always)
+    found = _problems([*errors, *(KEY_ERRORS if scopes else ANY_KEY_ERRORS), *changing, *ALWAYS], kinds, always)
     return {
         "operationId": name,
         "tags": [tag],
@@ -154,7 +156,7 @@ def operation(
         **_described(description),
         **({"parameters": list(parameters)} if parameters else {}),
         **({"requestBody": request} if request else {}),
-        "responses": {str(status): one for status, one in answers.items()} | found,
+        "responses": _together({str(status): one for status, one in answers.items()}, found),
         "security": [*({"key": [scope]} for scope in scopes), {}] if scopes else [],
     }
 
@@ -172,6 +174,19 @@ def problem_example(code: str, kind: Kind) -> Json:
     return {
         "type": problem_type(code), "title": kind.title, "status": kind.status, "detail": "what was wrong", "code": code
     }  # fmt: skip
+
+
+def _together(answers: Json, problems: Json) -> Json:
+    """Return all answers by status; one that is a problem or something else has the bodies of both."""
+    shared = {
+        status: {
+            "description": f"{answers[status]['description']} {problems[status]['description']}",
+            "content": answers[status].get("content", {}) | problems[status]["content"],
+            "headers": answers[status].get("headers", {}) | problems[status].get("headers", {}),
+        }
+        for status in answers.keys() & problems.keys()
+    }
+    return answers | problems | shared
 
 
 def _problems(codes: Sequence[str], kinds: Mapping[str, Kind], always: Sequence[str]) -> Json:
