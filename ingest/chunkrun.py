@@ -63,8 +63,10 @@ async def run(chunk: Chunk, work: Work) -> None:
     with bound_contextvars(job_id=str(chunk.job_id), chunk=chunk.cut.ordinal, epoch=chunk.epoch):
         log.info("chunk_started", attempt=chunk.attempt, records=sum(chunk.cut.records))
         try:
-            with work.accounts.open() as account, work.leases.hold(chunk, work.settings.lease_ttl_s):
+            with work.accounts.open() as account, work.leases.hold(chunk, work.settings.lease_ttl_s) as lease:
                 await _load(chunk, work, account, outcome)
+            if lease.scope.cancelled_caught:
+                work.metrics.lease_lost("expired" if trio.current_time() >= lease.scope.deadline else "revoked")
         except* IngestError as group:
             outcome.error = first_error(group)
         finally:
@@ -86,7 +88,7 @@ async def _load(chunk: Chunk, work: Work, account: Account, outcome: Outcome) ->
         send, receive = trio.open_memory_channel[Batch](1)
         # Ours stays open beside the clones: when the last writer fails, the reader is cancelled and not told that
         # nobody reads any more, an error that would hide the writer's and belong to nobody.
-        with receive:
+        with receive, work.metrics.channel(receive):
             for _ in range(work.settings.writer_count):
                 nursery.start_soon(writer.run, receive.clone(), work, account, order)
             complete = await reader.run(chunk, work, send, account, order)
@@ -99,6 +101,7 @@ async def _settle(chunk: Chunk, work: Work, outcome: Outcome) -> None:
         try:
             await _conclude(chunk, work, outcome)
         except LeaseLost:
+            work.metrics.lease_lost("fenced")
             await _explain(chunk, work)
     except DatabaseError as error:
         log.warning("chunk_unsettled", code=error.code, sqlstate=error.sqlstate)

@@ -33,7 +33,9 @@ from ingest.heartbeat import Pulse
 from ingest.idempotency import RequestKeys
 from ingest.jobs import Jobs
 from ingest.keys import Keys, check_reachable
+from ingest.measuring import Measuring
 from ingest.memory import give_back
+from ingest.metrics import Metrics, watch_loop
 from ingest.queue import Queue
 from ingest.receiving import Receiving
 from ingest.rejects import Rejects
@@ -47,6 +49,7 @@ from ingest.watching import Watching
 from ingest.web.app import create_app
 from ingest.web.edge import serve_http
 from ingest.web.health import BatchesInFlight, QueueStatistics, ServiceStatistics, WorkerStatistics
+from ingest.web.metrics import MetricsPage
 from ingest.work import Work, create_work
 
 log = structlog.get_logger(__name__)
@@ -116,7 +119,8 @@ async def _serve(
 ) -> None:
     datasets = Datasets(database, settings.allowed_schemas, definitions)
     storage, stop, http_stop = open_storage(settings), stopping.requested, trio.Event()
-    work = create_work(settings, database, storage, stop) if roles.worker else None
+    metrics = Metrics()
+    work = create_work(settings, database, storage, stop, metrics=metrics) if roles.worker else None
     service = Service(settings, roles, database, storage, work, stopping)
     jobs, rows = Jobs(database), UploadRows(database, life_s=settings.upload_life_s)
     receiving = Receiving(settings, storage, jobs, datasets)
@@ -140,6 +144,7 @@ async def _serve(
             request_keys=RequestKeys(database, ttl_s=settings.idempotency_ttl_s),
             health=service,
             watching=watching,
+            metrics=MetricsPage(metrics, Measuring(str(roles), database, receiving, work)),
             draining=stop,
             health_only=not roles.api,
         )
@@ -147,6 +152,7 @@ async def _serve(
             partial(serve_http, app, host=settings.host, port=settings.port, shutdown=http_stop, grace_s=HTTP_GRACE_S)
         )
         outer.start_soon(_keep_small, http_stop)
+        outer.start_soon(watch_loop, metrics, http_stop)
         if roles.api:
             outer.start_soon(watching.run, database, http_stop)
         stopping.ready = True

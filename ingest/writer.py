@@ -16,7 +16,7 @@ import trio
 from ingest.accounts import Account
 from ingest.batch import Batch, BatchResult
 from ingest.errors import ConflictError, DatabaseError, LeaseLost, RowError, UnavailableError
-from ingest.loading import expected_after, load_isolated, load_whole
+from ingest.loading import expected_after, load_isolated, load_whole, way_of
 from ingest.order import Order
 from ingest.queue import AlreadyCommitted
 from ingest.work import Work
@@ -67,7 +67,10 @@ async def _load(batch: Batch, work: Work, order: Order) -> BatchResult | None:
         try:
             await order.turn(batch.range.start)
             async with work.connections:
-                return await load(work.database, batch)
+                with work.metrics.trying("isolated" if isolated else way_of(batch)):
+                    result = await load(work.database, batch)
+            work.metrics.committed(batch.chunk.spec.dataset, result)
+            return result
         except AlreadyCommitted:
             return None
         except RowError as error:
@@ -79,9 +82,9 @@ async def _load(batch: Batch, work: Work, order: Order) -> BatchResult | None:
             conflicts += 1
             if conflicts > MAX_CONFLICTS:
                 raise
-            await _wait(error, batch, next(delays))
+            await _wait(error, batch, work, next(delays))
         except UnavailableError as error:
-            await _wait(error, batch, next(delays))
+            await _wait(error, batch, work, next(delays))
             if await _is_committed(batch, work):
                 return None
 
@@ -106,7 +109,8 @@ async def _is_committed(batch: Batch, work: Work) -> bool:
         return False
 
 
-async def _wait(error: DatabaseError, batch: Batch, delay_s: float) -> None:
+async def _wait(error: DatabaseError, batch: Batch, work: Work, delay_s: float) -> None:
+    work.metrics.retried(error.sqlstate)
     log.warning(
         "batch_retry", first_line=batch.range.first_line, code=error.code, sqlstate=error.sqlstate, delay_s=delay_s
     )

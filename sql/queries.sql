@@ -296,6 +296,12 @@ SELECT s.*, e.*, r.rows_per_second
           FROM ingest.jobs WHERE finished_at > clock_timestamp() - $1::interval) AS e,
        ingest.overall_pace() AS r (rows_per_second);
 
+-- name: count_jobs_by_state
+SELECT state, count(*) AS count FROM ingest.jobs GROUP BY state;
+
+-- name: count_chunks_by_state
+SELECT state, count(*) AS count FROM ingest.chunks GROUP BY state;
+
 -- name: jobs_with_objects
 -- Which of the jobs in $1 exist, and whether their stored chunks may still be read: not when the job has ended, except
 -- for failed chunks, which can be retried (not those of a job over its error budget). A resumable upload has its object

@@ -22,7 +22,7 @@
     reasons    SQLSTATE -> the reject's stable code and its sentence
 
 `load_whole` and `load_isolated` are what writers call. A batch that is not in the ledger afterwards changed nothing.
-`load_within` is for a job that is loaded as a whole, in one transaction of its caller.
+`load_within` and `isolate_within` are for a job that is loaded as a whole, in one transaction of its caller.
 """
 
 from __future__ import annotations
@@ -32,14 +32,24 @@ from functools import partial
 
 from ingest.batch import Batch, BatchResult
 from ingest.database import Database, Held, Session
-from ingest.errors import RowError
+
 from ingest.loading.direct import MANY, copy_direct
 from ingest.loading.isolated import MANY_BAD, TAKEN_KEY, isolate
 from ingest.loading.staged import copy_staged
 from ingest.loading.staging import begin, begin_whole, empty_staging, write_rejects
+from ingest.metrics import Way as WayName
 from ingest.queue import commit_batch
 
-__all__ = ["begin_whole", "expected_after", "load_isolated", "load_whole", "load_within", "write_rejects"]
+__all__ = [
+    "begin_whole",
+    "expected_after",
+    "isolate_within",
+    "load_isolated",
+    "load_whole",
+    "load_within",
+    "way_of",
+    "write_rejects",
+]
 
 # Brings a batch in; the text opens its transaction, or its part of one.
 Way = Callable[[Session, Batch, str], Awaitable[BatchResult]]
@@ -70,16 +80,27 @@ def expected_after(batch: Batch, result: BatchResult) -> str | None:
 
 
 async def load_within(held: Held, batch: Batch) -> BatchResult:
-    """Load every good record of a batch inside the open transaction of `held`; rejects and counts are the caller's.
+    """Load a batch by one COPY inside the open transaction of `held`; rejects and counts are the caller's.
 
-    Raises ConflictError, UnavailableError, PermanentError: then the transaction cannot go on.
+    Raises RowError when a record is in the way; then `isolate_within` must follow. Raises ConflictError,
+    UnavailableError, PermanentError: then the transaction cannot go on.
     """
-    try:
-        return await _within(held, batch, _whole(batch), "SAVEPOINT batch", "SET CONSTRAINTS ALL IMMEDIATE")
-    except RowError as error:
-        # Not sifted: its staging tables would have to be emptied for each batch, too.
-        isolated = partial(isolate, after=MANY_BAD if error.sqlstate == MANY_BAD else None)
-        return await _within(held, batch, isolated, "ROLLBACK TO SAVEPOINT batch", "SAVEPOINT records")
+    return await _within(held, batch, _whole(batch), "SAVEPOINT batch", "SET CONSTRAINTS ALL IMMEDIATE")
+
+
+async def isolate_within(held: Held, batch: Batch, *, after: str | None) -> BatchResult:
+    """Load every good record of a batch that `load_within` could not take whole, because of the SQLSTATE `after`.
+
+    Raises as that, but no RowError.
+    """
+    # Not sifted: its staging tables would have to be emptied for each batch, too.
+    isolated = partial(isolate, after=MANY_BAD if after == MANY_BAD else None)
+    return await _within(held, batch, isolated, "ROLLBACK TO SAVEPOINT batch", "SAVEPOINT records")
+
+
+def way_of(batch: Batch) -> WayName:
+    """Return the name of the way by which a batch is tried first."""
+    return "staged" if batch.chunk.spec.plan else "direct"
 
 
 def _whole(batch: Batch) -> Way:

@@ -20,13 +20,14 @@ from ingest import datasets
 from ingest.caller import Caller
 from ingest.errors import IngestError, RequestError
 from ingest.job import JobState, JobView
-from ingest.web import options, rejects
+from ingest.web import docs, options, rejects
 from ingest.web.access import METRICS, caller_of
 from ingest.web.answers import BASE, Answer, job_body, json_answer, problem_answer
 from ingest.web.control import Control, ControlViews, Retrying
 from ingest.web.edge import QuartConnection
 from ingest.web.etags import revalidated
 from ingest.web.health import Health, HealthSource
+from ingest.web.metrics import MetricsPage
 from ingest.web.problems import http_problem, internal_problem, problem
 
 # What a route here takes is a line of JSON; uploads go past the framework.
@@ -74,10 +75,11 @@ def create_api(
     control: Control,
     datasets: Datasets,
     health: HealthSource,
+    metrics: MetricsPage,
     draining: trio.Event,
     health_only: bool = False,
 ) -> QuartTrio:
-    """Return the Quart-Trio application with all routes that are not uploads, or with the health endpoints alone."""
+    """Return the Quart-Trio application with all routes that are not uploads, or with health and metrics alone."""
     api = QuartTrio("ingest", static_folder=None)
     api.asgi_http_class = QuartConnection
     api.config.update(
@@ -90,6 +92,7 @@ def create_api(
         ("/health", lambda: probes.full(details=_caller().may(METRICS))),
         ("/health/live", probes.live),
         ("/health/ready", probes.ready),
+        ("/metrics", metrics.answer),
     )
     view_routes = (
         ("/", views.links),
@@ -103,6 +106,7 @@ def create_api(
         (f"{BASE}/stats", views.stats),
         (f"{BASE}/datasets", views.datasets),
         (f"{BASE}/datasets/<name>", views.dataset),
+        *docs.ROUTES,
     )
     for rule, view in probe_routes + (() if health_only else view_routes):
         api.add_url_rule(rule, rule, _responding(view))
@@ -125,7 +129,8 @@ class Views:
     async def links(self) -> Answer:
         """Say where things are."""
         paths = {name: f"{BASE}/{name}" for name in ("upload", "preview", "jobs", "stats", "datasets")}
-        return json_answer(200, {"service": "ingest", "links": {**paths, "health": "/health"}})
+        links = {**paths, "health": "/health", "metrics": "/metrics", "docs": "/docs"}
+        return json_answer(200, {"service": "ingest", "links": links})
 
     async def jobs(self) -> Answer:
         """Return a page of jobs, newest first."""

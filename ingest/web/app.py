@@ -26,6 +26,7 @@ from ingest.web.api import Datasets, Jobs, create_api
 from ingest.web.control import Control, Retrying
 from ingest.web.guard import Guard, KeySource
 from ingest.web.health import HealthSource
+from ingest.web.metrics import MetricsPage
 from ingest.web.previews import Previews, is_preview
 from ingest.web.rejects import Rejects
 from ingest.web.requests import completed, request_id_for
@@ -54,12 +55,13 @@ def create_app(
     health: HealthSource,
     request_keys: RequestKeys,
     watching: Watching,
+    metrics: MetricsPage,
     draining: trio.Event,
     health_only: bool = False,
 ) -> ASGIFramework:
     """Return the whole HTTP side as one ASGI application; from `draining` on it refuses uploads and is not ready.
 
-    `health_only`: nothing but the health endpoints, for a process that has no other business with clients.
+    `health_only`: nothing but the health endpoints and the metrics, for a process that has no other clients.
     """
     uploads = Uploads(
         receiving,
@@ -84,6 +86,7 @@ def create_app(
         control=control,
         datasets=datasets,
         health=health,
+        metrics=metrics,
         draining=draining,
         health_only=health_only,
     )
@@ -101,9 +104,9 @@ def create_app(
 
     async def app(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         if scope["type"] == "http":
-            await _serve(guard.http(api if health_only else in_front_of_api(scope)), scope, receive, send)
+            await _serve(guard.http(api if health_only else in_front_of_api(scope)), metrics, scope, receive, send)
         elif scope["type"] == "websocket":
-            await _serve(guard.websocket(_no_websocket if health_only else streams), scope, receive, send)
+            await _serve(guard.websocket(_no_websocket if health_only else streams), metrics, scope, receive, send)
 
     return app
 
@@ -136,7 +139,9 @@ class Exchange:
         await self._send(message)
 
 
-async def _serve(handler: Handler, scope: Any, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+async def _serve(
+    handler: Handler, metrics: MetricsPage, scope: Any, receive: ASGIReceiveCallable, send: ASGISendCallable
+) -> None:
     request_id = request_id_for(scope)
     exchange, begun = Exchange(send, request_id), trio.current_time()
     structlog.contextvars.bind_contextvars(request_id=request_id)  # for this task, which serves this request alone
@@ -147,14 +152,16 @@ async def _serve(handler: Handler, scope: Any, receive: ASGIReceiveCallable, sen
         codes = sorted({error.code for error in leaves(group)})
         log.warning("answer_broke_off", path=scope["path"], codes=codes, bytes=exchange.sent_bytes)
     finally:
+        seconds = trio.current_time() - begun
+        metrics.observe(scope, exchange.status, seconds)
         # Probes ask every few seconds for ever; query values may be personal and are left out.
-        line = log.debug if scope["path"].startswith("/health") else log.info
+        line = log.debug if scope["path"].startswith(("/health", "/metrics")) else log.info
         line(
             "http_request",
             method=scope.get("method", "GET"),
             path=scope["path"],
             status=exchange.status,
-            seconds=round(trio.current_time() - begun, 4),
+            seconds=round(seconds, 4),
             bytes=exchange.sent_bytes,
             owner=caller_of(scope).owner,
         )

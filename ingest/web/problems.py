@@ -15,6 +15,8 @@ RETRY_AFTER_S = 5
 
 # Codes of other statuses that waiting may cure.
 WAITING_HELPS = frozenset({"E_KEY_BUSY"})
+# The page that explains every code.
+PROBLEMS_PATH = "/docs/problems"
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,9 +180,14 @@ def http_problem(status: int, detail: str, headers: tuple[tuple[str, str], ...] 
     return Problem(status, _members(code, Kind(status, KINDS[code].title), detail), headers)
 
 
+def problem_type(code: str) -> str:
+    """Return the `type` of a problem: the place where its code is explained, on whichever server it came from."""
+    return f"{PROBLEMS_PATH}#{code}"
+
+
 def _members(code: str, kind: Kind, detail: str) -> dict[str, Any]:
     return {
-        "type": f"urn:ingest:problem:{code.lower()}",
+        "type": problem_type(code),
         "title": kind.title,
         "status": kind.status,
         "detail": detail,

@@ -12,11 +12,13 @@ import pytest
 import trio
 from hypercorn.typing import ASGIFramework
 
+from ingest.metrics import Metrics
 from ingest.settings import Settings
 from ingest.watching import Watching
 from ingest.web.app import create_app
 from ingest.web.edge import serve_http
 from ingest.web.listening import Address
+from ingest.web.metrics import MetricsPage
 
 from .fakes import (
     FakeControl,
@@ -24,6 +26,7 @@ from .fakes import (
     FakeHealth,
     FakeJobs,
     FakeKeys,
+    FakeReadings,
     FakeReceiving,
     FakeRejects,
     FakeRetrying,
@@ -47,6 +50,7 @@ class Web:
     control: FakeControl
     health: FakeHealth
     watching: Watching
+    readings: FakeReadings
     draining: trio.Event
     shutdown: trio.Event
     stopped: trio.Event
@@ -73,7 +77,7 @@ async def web(nursery: trio.Nursery, settings: Settings) -> AsyncIterator[Web]:
     """Serve the application; the server is stopped when the test ends."""
     receiving, jobs, health = FakeReceiving(), FakeJobs(), FakeHealth()
     rejects, retrying, control, keys = FakeRejects(), FakeRetrying(), FakeControl(), FakeKeys()
-    watching = Watching(jobs)
+    watching, readings = Watching(jobs), FakeReadings()
     draining, shutdown, stopped = trio.Event(), trio.Event(), trio.Event()
     app = create_app(
         settings=settings,
@@ -89,6 +93,7 @@ async def web(nursery: trio.Nursery, settings: Settings) -> AsyncIterator[Web]:
         health=health,
         request_keys=no_request_keys(),
         watching=watching,
+        metrics=MetricsPage(Metrics(), readings),
         draining=draining,
     )
 
@@ -100,8 +105,8 @@ async def web(nursery: trio.Nursery, settings: Settings) -> AsyncIterator[Web]:
     nursery.start_soon(watching.look_again_and_again)
     client = httpx.AsyncClient(base_url=address.url, timeout=10)
     yield Web(
-        app, address, receiving, keys, jobs, rejects, retrying, control, health, watching, draining, shutdown, stopped,
-        client,
+        app, address, receiving, keys, jobs, rejects, retrying, control, health, watching, readings, draining, shutdown,
+        stopped, client,
     )  # fmt: skip
     await client.aclose()
     shutdown.set()

@@ -13,6 +13,7 @@ from uuid import UUID, uuid4
 import trio
 
 from ingest.caller import Caller
+from ingest.census import Counts
 from ingest.database import Database
 from ingest.definitions.tables import TableDataset
 from ingest.errors import FileError, IngestError, RequestError
@@ -27,6 +28,7 @@ from ingest.web.health import (
     ServiceStatistics,
     WorkerStatistics,
 )
+from ingest.web.metrics import Readings
 
 
 def job_view(**changes: Any) -> JobView:
@@ -338,6 +340,26 @@ class FakeKeys:
         self.used -= unused
         if self.left is not None:
             self.left += unused
+
+
+class FakeReadings:
+    """A process without a worker, and a database that is away when `failure` is set."""
+
+    def __init__(self) -> None:
+        self.failure: IngestError | None = None
+
+    def readings(self) -> Readings:
+        """Return the readings."""
+        return Readings(
+            version="1.2.3", role="api", pool_open=3, pool_idle=2, pool_limit=8, uploads=1, upload_bytes=1000,
+            chunks_running=0, batches_queued=0, batches_writing=0,
+        )  # fmt: skip
+
+    async def counts(self) -> Counts:
+        """Return the counts."""
+        if self.failure is not None:
+            raise self.failure
+        return Counts(jobs={"completed": 2}, chunks={"completed": 3}, oldest_age_s=0.0)
 
 
 class FakeHealth:

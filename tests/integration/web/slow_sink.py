@@ -10,12 +10,14 @@ from typing import Any, cast
 
 import trio
 
+from ingest.metrics import Metrics
 from ingest.settings import Settings
 from ingest.watching import Watching
 from ingest.web.app import create_app
 from ingest.web.edge import serve_http
 from ingest.web.health import memory
 from ingest.web.listening import Address
+from ingest.web.metrics import MetricsPage
 
 from .fakes import (
     FakeControl,
@@ -23,6 +25,7 @@ from .fakes import (
     FakeHealth,
     FakeJobs,
     FakeKeys,
+    FakeReadings,
     FakeReceiving,
     FakeRejects,
     FakeRetrying,
@@ -43,7 +46,7 @@ async def main(bytes_per_s: float) -> None:
         settings=Settings.from_environment({}), keys=FakeKeys(), receiving=receiving, jobs=FakeJobs(),
         rejects=FakeRejects(), retrying=FakeRetrying(), control=FakeControl(), datasets=FakeDatasets(),
         health=FakeHealth(), watching=Watching(FakeJobs()), draining=trio.Event(), resumable=cast(Any, None),
-        sources=cast(Any, None), request_keys=no_request_keys(),
+        sources=cast(Any, None), request_keys=no_request_keys(), metrics=MetricsPage(Metrics(), FakeReadings()),
     )  # fmt: skip
 
     async def serve(task_status: trio.TaskStatus[Address]) -> None:

@@ -106,7 +106,7 @@ async def test_a_refused_request_is_a_problem(web: Web, path: str, status: int, 
     problem = response.json()
     assert (response.status_code, problem["status"], problem["code"]) == (status, status, code)
     assert response.headers["content-type"] == "application/problem+json"
-    assert problem["type"] == f"urn:ingest:problem:{code.lower()}"
+    assert problem["type"] == f"/docs/problems#{code}"
     assert problem["title"]
     assert problem["detail"]
     assert not any(upload.finished for upload in web.receiving.uploads)
