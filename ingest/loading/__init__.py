@@ -32,7 +32,6 @@ from functools import partial
 
 from ingest.batch import Batch, BatchResult
 from ingest.database import Database, Held, Session
-
 from ingest.loading.direct import MANY, copy_direct
 from ingest.loading.isolated import MANY_BAD, TAKEN_KEY, isolate
 from ingest.loading.staged import copy_staged
