@@ -109,8 +109,7 @@ async def _serve(
     stopping: Stopping,
 ) -> None:
     datasets = Datasets(database, settings.allowed_schemas, definitions)
-    storage, stop, http_stop = open_storage(settings), stopping.requested, trio.Event()
-    metrics = Metrics()
+    storage, metrics, stop, http_stop = open_storage(settings), Metrics(), stopping.requested, trio.Event()
     work = create_work(settings, database, storage, stop, metrics=metrics) if roles.worker else None
     receiving = Receiving(settings, storage, Jobs(database), datasets)
     service = Service(settings, roles, database, storage, work, stopping)

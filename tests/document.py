@@ -26,6 +26,7 @@ NOT_YET = {
     f"POST {BASE}/jobs",
     f"GET {BASE}/stats",
     f"POST {BASE}/files",
+    f"POST {BASE}/files/{{upload_id}}",
     f"PATCH {BASE}/files/{{upload_id}}",
     f"DELETE {BASE}/files/{{upload_id}}",
 }

@@ -6,6 +6,8 @@ From the socket inwards:
 `app`        the ASGI application: upload paths in front, Quart-Trio behind; security headers and the access log
 `uploads`    raw and multipart bodies (`body`, `form`, `multipart`), read with back-pressure into `receiving`
 `api`        the JSON routes over jobs and datasets; `health` what probes ask for
+`metrics`    what Prometheus asks for; `routes` the templates that its labels are made of
+`openapi`    the document of all routes; `docs` serves it, `docspage` makes pages of it, with `html` and `problemtexts`
 `options`    every request option, parsed and refused in one place
 `problems`   every error code with its status; `answers` the JSON both paths send
 """

@@ -134,7 +134,7 @@ def _create(kinds: Mapping[str, Kind]) -> Json:
         {202: answer("The job.", schema("Job"), example=examples.JOB, headers=("Location",))},
         errors=(*ADMISSION_ERRORS, *SOURCE_ERRORS, "E_MEDIA_TYPE", "E_DRAINING"),
         request=body("Which file, and how.", json={"schema": schema("Source"), "example": source}),
-        scopes=("upload",),
+        scopes=("admin",),
         kinds=kinds,
     )
 
