@@ -53,48 +53,48 @@ class Control:
 
     async def cancel(self, job_id: UUID, actor: str | None = None) -> JobView:
         """End a job that has not ended, an upload too; what was committed stays in the table. Return the job."""
-        await self._change("cancel", job_id, actor)
+        await self._change("cancel", statement("cancel_job"), job_id, actor)
         view = await self._view(job_id)
         await self._remove_objects(view)
         return view
 
     async def pause(self, job_id: UUID, actor: str | None = None) -> JobView:
         """Let a job rest until it is resumed and return it; batches that are open are rolled back."""
-        await self._change("pause", job_id, actor)
+        await self._change("pause", statement("pause_job"), job_id, actor)
         return await self._view(job_id)
 
     async def resume(self, job_id: UUID, actor: str | None = None) -> JobView:
         """Go on with a paused job from where its ledger ends, and return it; a load as a whole begins anew."""
-        await self._change("resume", job_id, actor)
+        await self._change("resume", statement("resume_job"), job_id, actor)
         return await self._view(job_id)
 
     async def prioritise(self, job_id: UUID, priority: int, actor: str | None = None) -> JobView:
         """Give a job another priority (0 to 9; 9 runs first) and return it; chunks that run are not interrupted."""
-        await self._change("prioritise", job_id, actor, priority)
+        await self._change("prioritise", statement("prioritise_job"), job_id, actor, priority)
         return await self._view(job_id)
 
     async def delete(self, job_id: UUID, actor: str | None = None) -> None:
         """Forget a job that has ended, with its rejects and objects; rows in the table stay."""
         view = await self._view(job_id)
-        await self._change("delete", job_id, actor)
+        await self._change("delete", statement("delete_job"), job_id, actor)
         await self._remove_objects(view)
 
     async def audit(self, job_id: UUID) -> list[dict[str, Any]]:
         """Return what was done to a job, the latest first, at most AUDIT_LINES."""
         return [dict(row) for row in await self._database.fetch(statement("audit_of_job"), job_id, AUDIT_LINES)]
 
-    async def _change(self, action: str, job_id: UUID, actor: str | None, *values: object) -> None:
-        outcome = await self._ask(f"{action}_job", job_id, actor, *values)
+    async def _change(self, action: str, sql: str, job_id: UUID, actor: str | None, *values: object) -> None:
+        outcome = await self._ask(sql, job_id, actor, *values)
         if outcome is None:
             raise _not_found(job_id)
         if outcome != "done":
             raise RequestError(f"the job is {outcome}; {WANTED[action]}", code="E_STATE", state=outcome)
         log.info("job_changed", action=action, job_id=str(job_id), actor=actor)
 
-    async def _ask(self, name: str, *values: object) -> str | None:
+    async def _ask(self, sql: str, *values: object) -> str | None:
         for left in reversed(range(TRIES)):
             try:
-                found = await self._database.value(statement(name), *values)
+                found = await self._database.value(sql, *values)
                 return None if found is None else str(found)
             except ConflictError:
                 if not left:

@@ -118,8 +118,7 @@ async def _serve(
     stopping: Stopping,
 ) -> None:
     datasets = Datasets(database, settings.allowed_schemas, definitions)
-    storage, stop, http_stop = open_storage(settings), stopping.requested, trio.Event()
-    metrics = Metrics()
+    storage, metrics, stop, http_stop = open_storage(settings), Metrics(), stopping.requested, trio.Event()
     work = create_work(settings, database, storage, stop, metrics=metrics) if roles.worker else None
     service = Service(settings, roles, database, storage, work, stopping)
     jobs, rows = Jobs(database), UploadRows(database, life_s=settings.upload_life_s)

@@ -11,6 +11,8 @@ From the socket inwards:
 `stream`     live progress to whoever reads along; `tellers` says it as server-sent events or by WebSocket
 `api`        the JSON routes over jobs and datasets; `health` what probes ask for
 `control`    the routes that change a job
+`metrics`    what Prometheus asks for; `routes` the templates that its labels are made of
+`openapi`    the document of all routes; `docs` serves it, `docspage` makes pages of it, with `html` and `problemtexts`
 `options`    every request option, parsed and refused in one place
 `problems`   every error code with its status; `answers` the JSON both paths send
 """

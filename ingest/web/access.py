@@ -61,7 +61,7 @@ ROUTES = (
     # What the service is, the same for everybody: no key could be sent by a browser that is given the address.
     Route("GET", "/", OPEN),
     Route("GET", "/docs", OPEN),
-    Route("GET", "/docs/{page...}", OPEN),
+    Route("GET", "/docs/problems", OPEN),
     Route("GET", "/openapi.json", OPEN),
     Route("POST", f"{BASE}/upload", UPLOAD, metered=True),
     Route("PUT", f"{BASE}/upload/{{filename...}}", UPLOAD, metered=True),

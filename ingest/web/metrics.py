@@ -11,7 +11,7 @@ from typing import Protocol
 
 import psutil
 import trio
-from hypercorn.typing import HTTPScope
+from hypercorn.typing import HTTPScope, WebsocketScope
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from ingest.census import Counts
@@ -79,10 +79,11 @@ class MetricsPage:
         except (trio.TooSlowError, DatabaseError):
             return None
 
-    def observe(self, scope: HTTPScope, status: int | None, seconds: float) -> None:
-        """Count a request that was answered with `status`, or left without an answer."""
-        method = scope["method"] if scope["method"] in METHODS else OTHER
-        self._metrics.answered(method, self._routes.label(scope["path"]), status, seconds)
+    def observe(self, scope: HTTPScope | WebsocketScope, status: int | None, seconds: float) -> None:
+        """Count a request that was answered with `status`, or left without an answer; a WebSocket began as a GET."""
+        method = scope.get("method", "GET")
+        label = method if method in METHODS else OTHER
+        self._metrics.answered(label, self._routes.label(scope["path"]), status, seconds)
 
     def _channel(self) -> Iterator[Metric]:
         used, size = self._metrics.channel_fill()

@@ -42,7 +42,6 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "E_SCOPE": Kind(403, "The API key does not allow this"),
         "E_CROSS_SITE": Kind(403, "A page of another origin may not do this"),
         "E_DATASET_FORBIDDEN": Kind(403, "Tables of this schema are not datasets here"),
-        "E_ORIGIN": Kind(403, "Pages of other sites have no access"),
         "E_NOT_FOUND": Kind(404, "There is nothing here"),
         "E_DATASET_UNKNOWN": Kind(404, "There is no such dataset"),
         "E_DATASET_TABLE": Kind(409, "The tables of the dataset cannot take its rows"),

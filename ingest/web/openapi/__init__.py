@@ -4,7 +4,7 @@ building      the words it is written with
 parameters    of requests, and the headers of answers
 schemas       the shapes of bodies; `jobschemas` those of jobs
 uploadpaths   operations that take files; `jobpaths` those over jobs; `servicepaths` all others
-examples      what it shows; `planned` codes that the table of problems does not have yet
+examples      what it shows
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from ingest import __version__
 from ingest.web.openapi.building import Json, problem_example
 from ingest.web.openapi.jobpaths import job_paths
 from ingest.web.openapi.parameters import headers, parameters
-from ingest.web.openapi.planned import PLANNED
 from ingest.web.openapi.schemas import SCHEMAS
 from ingest.web.openapi.servicepaths import service_paths
 from ingest.web.openapi.uploadpaths import upload_paths
@@ -50,7 +49,7 @@ TAGS = {
 @cache
 def document() -> Json:
     """Return the document, made once; nobody may change it."""
-    kinds = {**PLANNED, **KINDS}
+    kinds = KINDS
     return {
         "openapi": "3.1.0",
         "info": {

@@ -147,7 +147,7 @@ def operation(
 
     `always` names headers that problems have, too.
     """
-    changing = ("E_CROSS_SITE",) if {"upload", "control"} & set(scopes) else ()
+    changing = ("E_CROSS_SITE",) if {"upload", "control", "admin"} & set(scopes) else ()
     found = _problems([*errors, *(KEY_ERRORS if scopes else ANY_KEY_ERRORS), *changing, *ALWAYS], kinds, always)
     return {
         "operationId": name,

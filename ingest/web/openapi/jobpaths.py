@@ -134,13 +134,13 @@ def _create(kinds: Mapping[str, Kind]) -> Json:
         {202: answer("The job.", schema("Job"), example=examples.JOB, headers=("Location",))},
         errors=(*ADMISSION_ERRORS, *SOURCE_ERRORS, "E_MEDIA_TYPE", "E_DRAINING"),
         request=body("Which file, and how.", json={"schema": schema("Source"), "example": source}),
-        scopes=("upload",),
+        scopes=("admin",),
         kinds=kinds,
     )
 
 
 def _live(kinds: Mapping[str, Kind]) -> Json:
-    one = partial(operation, tag="jobs", kinds=kinds, errors=(*FOUND, "E_ORIGIN", "E_TOO_MANY_STREAMS"))
+    one = partial(operation, tag="jobs", kinds=kinds, errors=(*FOUND, "E_CROSS_SITE", "E_TOO_MANY_STREAMS"))
     upgrade = answer("No WebSocket.", schema("Problem"), media=PROBLEM, headers=("Upgrade",))
     stream = answer(
         "Events `progress`, and at last `completed`, `failed`, `cancelled` or `deleted`.",

@@ -17,7 +17,6 @@ from ingest.web.openapi.building import (
     whole,
     word,
 )
-from ingest.web.openapi.planned import PLANNED_FIELDS
 
 UUID = {"type": "string", "format": "uuid"}
 PATH = text("a path on this server")
@@ -119,7 +118,7 @@ AUDIT: Json = {
 COUNTS: Json = {name: whole() for name in ("pending", "processing", "completed", "failed")}
 
 SCHEMAS: Json = {
-    "Job": thing("One uploaded file for one dataset.", JOB, optional=PLANNED_FIELDS),
+    "Job": thing("One uploaded file for one dataset.", JOB),
     "JobPage": thing("Jobs, newest first.", {"jobs": listed(schema("Job")), **PAGE}),
     "ChunkCounts": thing("Chunks of a job by state.", COUNTS),
     "Chunk": thing("A record-aligned stretch of a file: the unit that workers claim and retry.", CHUNK),

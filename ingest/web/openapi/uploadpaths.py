@@ -137,6 +137,7 @@ def _files(kinds: Mapping[str, Kind]) -> Json:
                 errors=(*TUS_ERRORS, "E_STATE", "E_STORAGE"),
                 parameters=[*use("upload_id"), *tus],
             ),
+            "post": _overridden(kinds),
             "options": {**options, "operationId": "tus_options_of_upload", "parameters": use("upload_id")},
         },
     }  # fmt: skip
@@ -144,8 +145,7 @@ def _files(kinds: Mapping[str, Kind]) -> Json:
 
 def _create(kinds: Mapping[str, Kind]) -> Json:
     headers = ("Location", "Tus-Resumable", "Upload-Offset", "Upload-Expires", "Ingest-Job")
-    names = ("Tus-Resumable", "Upload-Length", "Upload-Defer-Length", "Upload-Metadata", "Upload-Checksum",
-             "X-HTTP-Method-Override")  # fmt: skip
+    names = ("Tus-Resumable", "Upload-Length", "Upload-Defer-Length", "Upload-Metadata", "Upload-Checksum")  # fmt: skip
     return operation(
         "create_upload",
         "resumable",
@@ -155,6 +155,24 @@ def _create(kinds: Mapping[str, Kind]) -> Json:
         errors=(*TUS_FILE_ERRORS, "E_TOO_MANY_UPLOADS"),
         parameters=[*use(*(f"header_{name}" for name in names)), *use("optional_dataset"), *UPLOAD[1:-1]],
         request=body("The first bytes.", required=False, patch={"schema": {}}),
+        scopes=("upload",),
+        always=("Tus-Resumable",),
+        kinds=kinds,
+    )
+
+
+def _overridden(kinds: Mapping[str, Kind]) -> Json:
+    names = ("X-HTTP-Method-Override", "Tus-Resumable", "Upload-Offset", "Upload-Length", "Upload-Checksum")
+    headers = ("Tus-Resumable", "Upload-Offset", "Upload-Expires", "Ingest-Job")
+    more = ("Upload-Length", "Upload-Defer-Length", "Upload-Metadata")
+    return operation(
+        "use_upload",
+        "resumable",
+        "PATCH, DELETE or HEAD, for clients that can only POST.",
+        {200: answer("As of HEAD.", headers=(*headers, *more)), 204: answer("As of PATCH or DELETE.", headers=headers)},
+        errors=(*TUS_FILE_ERRORS, "E_UPLOAD_OFFSET", "E_UPLOAD_LENGTH", "E_STATE"),
+        parameters=[*use("upload_id"), *use(*(f"header_{name}" for name in names))],
+        request=body("The bytes from Upload-Offset on, for PATCH.", required=False, patch={"schema": {}}),
         scopes=("upload",),
         always=("Tus-Resumable",),
         kinds=kinds,

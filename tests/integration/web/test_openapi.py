@@ -17,9 +17,8 @@ from quart_trio import QuartTrio
 from ingest.job import JobView
 from ingest.web import api as api_module
 from ingest.web.openapi import SAID_ONCE, document
-from ingest.web.openapi.planned import PLANNED, PLANNED_FIELDS
 from ingest.web.problems import KINDS
-from tests.document import NOT_YET, Document, examples
+from tests.document import Document, examples
 
 from .conftest import Web
 
@@ -64,7 +63,7 @@ async def test_documented_are_the_routes_that_there_are(document_: Document, api
     documented = {str(one) for one in document_.operations if one.method not in EVERYWHERE}
 
     assert there - documented == set(), "these routes are not documented"
-    assert documented - there == NOT_YET
+    assert documented - there == set(), "these routes are not there"
 
 
 def test_it_is_openapi_3_1() -> None:
@@ -77,7 +76,7 @@ def test_it_is_openapi_3_1() -> None:
 
 
 def test_every_code_is_documented_and_every_documented_code_exists(document_: Document) -> None:
-    """A code that comes leaves the planned ones; one that no operation names would surprise a client."""
+    """One that no operation names would surprise a client."""
     named = {
         code
         for operation in document_.operations
@@ -85,9 +84,8 @@ def test_every_code_is_documented_and_every_documented_code_exists(document_: Do
         for content in said.get("content", {}).values()
         for code in content.get("examples", ())
     }
-    assert set(PLANNED) & set(KINDS) == set(), "these codes are no longer planned: take them out"
-    assert {*KINDS, *PLANNED} - named == set(SAID_ONCE)
-    assert named <= {*KINDS, *PLANNED}
+    assert {*KINDS} - named == set(SAID_ONCE)
+    assert named <= {*KINDS}
 
 
 def test_every_example_fits_its_schema(document_: Document) -> None:
@@ -112,8 +110,7 @@ def test_a_job_is_documented_field_by_field(document_: Document) -> None:
     """No more and no less than the service shows."""
     documented = set(document_.raw["components"]["schemas"]["Job"]["properties"])
     shown = {field.name for field in dataclasses.fields(JobView)} | {"links"}
-    assert shown & set(PLANNED_FIELDS) == set(), "these fields are no longer planned: take them out"
-    assert documented == shown | set(PLANNED_FIELDS)
+    assert documented == shown
 
 
 class Page(HTMLParser):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import pytest
@@ -15,13 +15,27 @@ from trio_websocket import ConnectionClosed
 from ingest import watching
 from ingest.errors import UnavailableError
 from ingest.job import JobState, JobView
+from ingest.metrics import Metrics
 from ingest.settings import Settings
 from ingest.watching import Watching
 from ingest.web import edge, protocol, stream
 from ingest.web.app import create_app
+from ingest.web.metrics import MetricsPage
 
 from .conftest import Web
-from .fakes import FakeDatasets, FakeHealth, FakeJobs, FakeReceiving, FakeRejects, FakeRetrying, job_view
+from .fakes import (
+    FakeControl,
+    FakeDatasets,
+    FakeHealth,
+    FakeJobs,
+    FakeKeys,
+    FakeReadings,
+    FakeReceiving,
+    FakeRejects,
+    FakeRetrying,
+    job_view,
+    no_request_keys,
+)  # fmt: skip
 from .streams import Event, messages, reading
 
 BASE = "/api/v1/csv"
@@ -334,16 +348,22 @@ async def test_a_database_that_does_not_answer_only_delays(
 async def test_a_worker_of_its_own_has_no_streams(settings: Settings) -> None:
     """It answers probes."""
     app = create_app(
-        settings=settings, receiving=FakeReceiving(), jobs=FakeJobs(), rejects=FakeRejects(), retrying=FakeRetrying(),
-        datasets=FakeDatasets(), health=FakeHealth(), watching=Watching(FakeJobs()), draining=trio.Event(), health_only=True,
+        settings=settings, keys=FakeKeys(), receiving=FakeReceiving(), jobs=FakeJobs(), rejects=FakeRejects(),
+        retrying=FakeRetrying(), control=FakeControl(), datasets=FakeDatasets(), health=FakeHealth(),
+        watching=Watching(FakeJobs()), draining=trio.Event(), resumable=cast(Any, None), sources=cast(Any, None),
+        request_keys=no_request_keys(), metrics=MetricsPage(Metrics(), FakeReadings()), health_only=True,
     )  # fmt: skip
     said: list[Any] = []
 
     async def send(message: Any) -> None:
         said.append(message)
 
-    await app({"type": "websocket", "path": "/", "raw_path": b"/", "headers": []}, trio.sleep_forever, send)  # type: ignore[typeddict-item, arg-type]
-    assert [message["type"] for message in said] == ["websocket.close"]
+    await app(
+        {"type": "websocket", "path": "/", "raw_path": b"/", "headers": [], "state": {}, "client": None},
+        trio.sleep_forever,
+        send,
+    )  # type: ignore[typeddict-item, arg-type]
+    assert [message.get("status") for message in said] == [404, None]
 
 
 async def test_a_database_that_is_away_only_delays(web: Web, quick: None) -> None:
@@ -421,7 +441,7 @@ async def test_pages_of_other_sites_cannot_read_along(web: Web, origin: str, sta
         async with messages(f"{web.address.url}{path}", [(b"Origin", origin.encode())]) as socket:
             assert json.loads(await socket.get_message())["event"] == "progress"
     else:
-        assert await refusal(web, path, f"Origin: {origin}") == (403, "E_ORIGIN")
+        assert await refusal(web, path, f"Origin: {origin}") == (403, "E_CROSS_SITE")
 
 
 async def test_frames_that_do_not_wait_for_the_answer_are_read_after_it(web: Web) -> None:
