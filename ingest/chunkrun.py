@@ -33,7 +33,7 @@ from ingest.errors import (
 )
 from ingest.job import JobMode
 from ingest.order import Order
-from ingest.storage import chunk_prefix
+from ingest.storage import chunk_prefix, is_spool
 from ingest.work import Work
 
 log = structlog.get_logger(__name__)
@@ -63,8 +63,10 @@ async def run(chunk: Chunk, work: Work) -> None:
     with bound_contextvars(job_id=str(chunk.job_id), chunk=chunk.cut.ordinal, epoch=chunk.epoch):
         log.info("chunk_started", attempt=chunk.attempt, records=sum(chunk.cut.records))
         try:
-            with work.accounts.open() as account, work.leases.hold(chunk, work.settings.lease_ttl_s):
+            with work.accounts.open() as account, work.leases.hold(chunk, work.settings.lease_ttl_s) as lease:
                 await _load(chunk, work, account, outcome)
+            if lease.scope.cancelled_caught:
+                work.metrics.lease_lost("expired" if trio.current_time() >= lease.scope.deadline else "revoked")
         except* IngestError as group:
             outcome.error = first_error(group)
         finally:
@@ -86,7 +88,7 @@ async def _load(chunk: Chunk, work: Work, account: Account, outcome: Outcome) ->
         send, receive = trio.open_memory_channel[Batch](1)
         # Ours stays open beside the clones: when the last writer fails, the reader is cancelled and not told that
         # nobody reads any more, an error that would hide the writer's and belong to nobody.
-        with receive:
+        with receive, work.metrics.channel(receive):
             for _ in range(work.settings.writer_count):
                 nursery.start_soon(writer.run, receive.clone(), work, account, order)
             complete = await reader.run(chunk, work, send, account, order)
@@ -99,6 +101,7 @@ async def _settle(chunk: Chunk, work: Work, outcome: Outcome) -> None:
         try:
             await _conclude(chunk, work, outcome)
         except LeaseLost:
+            work.metrics.lease_lost("fenced")
             await _explain(chunk, work)
     except DatabaseError as error:
         log.warning("chunk_unsettled", code=error.code, sqlstate=error.sqlstate)
@@ -138,7 +141,8 @@ async def _finish(chunk: Chunk, work: Work) -> None:
         log.warning("chunk_has_gap", state=state)
         return
     log.info("chunk_finished")
-    await _remove(work.storage.remove(chunk.cut.object_key))
+    if not is_spool(chunk.cut.object_key) or await work.queue.has_ended(chunk.job_id):
+        await _remove(work.storage.remove(chunk.cut.object_key))
 
 
 async def _remove(removal: Awaitable[None]) -> None:
@@ -156,8 +160,8 @@ async def _settle_failed(chunk: Chunk, work: Work, error: IngestError) -> None:
         return
     retry = isinstance(error, ConflictError | StorageError) and not isinstance(error, SourceChanged)
     state = await work.queue.fail(chunk, error, permanent=not retry, delay_s=backoff_s(chunk.attempt))
-    if state == "stale":
-        raise LeaseLost("the chunk was taken away before it failed")  # its object too, perhaps, which is then no fault
+    if state == "stale":  # what looked like an error is what the new owner did: its object is gone, for one
+        raise LeaseLost("another worker has the chunk now", chunk=chunk.cut.ordinal, epoch=chunk.epoch) from error
     log.error("chunk_failed", code=error.code, sqlstate=getattr(error, "sqlstate", None), state=state)
 
 

@@ -25,6 +25,7 @@ from ingest.dialect import Dialect
 from ingest.environment import database_dsn, read_settings
 from ingest.errors import IngestError, SettingsError, StorageError, leaves
 from ingest.job import DEFAULT_PRIORITY, JobMode
+from ingest.keycommands import keys_group
 from ingest.receiving import UploadOptions
 from ingest.remotecommands import COMMANDS, server_option
 
@@ -239,5 +240,5 @@ def _writing(path: Path | None) -> Iterator[Callable[[bytes], object] | None]:
         yield file.write
 
 
-for command in (datasets_group, *COMMANDS):
+for command in (datasets_group, keys_group, *COMMANDS):
     commands.add_command(command)

@@ -1,7 +1,7 @@
 """Turns the bytes after a file's header into chunks: splitter, batch boundaries, and where the bytes are to be found.
 
 Synchronous, for use inside worker threads. Two sinks know what becomes of the bytes: one stores them as objects, the
-other only refers to the local file they come from.
+other only refers to where they lie already.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from typing import Protocol
 from uuid import UUID
 
 from ingest.chunk import ChunkCut
-from ingest.objects import ObjectWriter, Source
+from ingest.objects import ObjectWriter
+from ingest.packing import PackedWriter
 from ingest.splitter import BatchCut, Block, Splitter
 from ingest.storage import Storage, chunk_key
 
@@ -25,8 +26,11 @@ class Sink(Protocol):
     def seal(self, file_offset: int) -> tuple[str, int]:
         """End the chunk that began at `file_offset`; return the key of the object it is in, and its offset there."""
 
-    def finish(self) -> None:
+    def settle(self) -> None:
         """Return when every sealed chunk is durable."""
+
+    def finish(self) -> None:
+        """The same, and take no more."""
 
     def drop(self) -> None:
         """Give up the chunk that is not sealed, if there is one; the next one may follow."""
@@ -42,18 +46,19 @@ class ObjectSink:
     At most one is on its way, so a slow disk still slows the upload down.
     """
 
-    def __init__(self, storage: Storage, job_id: UUID) -> None:
+    def __init__(self, storage: Storage, job_id: UUID, *, packed: bool = False) -> None:
         self._storage = storage
+        self._packed = packed
         self._job_id = job_id
         self._key = ""
-        self._writer: ObjectWriter | None = None
+        self._writer: ObjectWriter | PackedWriter | None = None
         self._sealer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="seal")
         self._sealing: Future[None] | None = None
 
     def write(self, data: memoryview, ordinal: int) -> None:
         """Append to the object of the chunk, which its first bytes create."""
         if self._writer is None:
-            self._key = chunk_key(self._job_id, ordinal)
+            self._key = chunk_key(self._job_id, ordinal, packed=self._packed)
             self._writer = self._storage.create(self._key)
         self._writer.write(data)
 
@@ -64,6 +69,10 @@ class ObjectSink:
             self._sealing = self._sealer.submit(self._writer.seal)
             self._writer = None
         return self._key, 0
+
+    def settle(self) -> None:
+        """Return when every sealed object is durable."""
+        self._await_sealing()
 
     def finish(self) -> None:
         """Return when every object is durable."""
@@ -87,21 +96,24 @@ class ObjectSink:
             sealing.result()
 
 
-class LocalFileSink:
-    """Stores nothing: the chunks are stretches of the local file they are read from."""
+class InPlaceSink:
+    """Stores nothing: the chunks are stretches of the one object, or local file, that holds the bytes already."""
 
-    def __init__(self, source: Source) -> None:
-        self._key = source.key()
+    def __init__(self, key: str) -> None:
+        self._key = key
 
     def write(self, data: memoryview, ordinal: int) -> None:
         """Do nothing: the bytes are where they belong."""
 
     def seal(self, file_offset: int) -> tuple[str, int]:
-        """Return the file's key, and the offset as it is."""
+        """Return the key, and the offset as it is."""
         return self._key, file_offset
 
-    def finish(self) -> None:
+    def settle(self) -> None:
         """Do nothing: the file is there."""
+
+    def finish(self) -> None:
+        """Do nothing: whoever stored the bytes has made them durable."""
 
     def drop(self) -> None:
         """Do nothing: nothing was stored."""
@@ -114,16 +126,27 @@ class Cutter:
     """Cuts the stream after the header into chunks of at least `chunk_bytes`, each ending with a batch.
 
     `file_offset` and `first_line` are where the stream begins in the file. A stretch without a record is no chunk.
+    `first_ordinal` is the number of the next chunk, `records` what the chunks before it hold.
     """
 
-    def __init__(self, splitter: Splitter, sink: Sink, *, chunk_bytes: int, file_offset: int, first_line: int) -> None:
-        self.records = 0
+    def __init__(
+        self,
+        splitter: Splitter,
+        sink: Sink,
+        *,
+        chunk_bytes: int,
+        file_offset: int,
+        first_line: int,
+        first_ordinal: int = 1,
+        records: int = 0,
+    ) -> None:
+        self.records = records
         self._splitter = splitter
         self._sink = sink
         self._chunk_bytes = chunk_bytes
         self._file_offset = file_offset
         self._line = first_line  # of the first byte of the open chunk
-        self._ordinal = 1
+        self._ordinal = first_ordinal
         self._start = 0  # stream offset where the open chunk begins
         self._written = 0  # stream offset up to which the sink has the bytes
         self._batches: list[BatchCut] = []
@@ -149,6 +172,10 @@ class Cutter:
         chunks = self._seal() if self._batches else []
         self._sink.finish()
         return chunks
+
+    def settle(self) -> None:
+        """Return when the chunks that were returned are durable. Raises StorageError."""
+        self._sink.settle()
 
     def discard(self) -> None:
         """Give up the chunk that is not sealed. Raises StorageError."""

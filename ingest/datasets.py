@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from pydantic import ValidationError
 
+from ingest.caller import ANYBODY, Caller
 from ingest.database import Database, Record
 from ingest.datasetfiles import known_definitions
 from ingest.definitions.defined import DefinedDataset, fingerprint
@@ -56,17 +57,18 @@ class Datasets:
         self._unsaved = list(known_definitions(None) if definitions is None else definitions)
         self._targets = Targets(database)
 
-    async def find(self, name: str) -> Dataset:
+    async def find(self, name: str, caller: Caller = ANYBODY) -> Dataset:
         """Return a dataset; `auto` is whichever definition fits the header of a file, never a table.
 
-        Raises RequestError (E_DATASET_UNKNOWN) when there is none of that name.
+        Raises RequestError (E_DATASET_UNKNOWN) when there is none of that name that the caller may use.
         A table in a schema that is not allowed is answered like one that does not exist.
         """
         schema, dot, table = name.partition(".")
         if name == AUTO:
-            return AutoDataset(datasets=tuple(await self.defined()))
+            return AutoDataset(datasets=tuple(found for found in await self.defined() if found.is_for(caller)))
         if not dot:
-            found: Dataset | None = await self._definition(name)
+            defined = await self._definition(name)
+            found: Dataset | None = defined if defined and defined.is_for(caller) else None
         else:
             found = await self._table(name, schema, table) if schema in self._allowed_schemas else None
         if found is None:
@@ -75,14 +77,15 @@ class Datasets:
             )
         return found
 
-    async def all(self) -> list[Dataset]:
-        """Return every dataset: the definitions by name, then the tables of the allowed schemas."""
+    async def all(self, caller: Caller = ANYBODY) -> list[Dataset]:
+        """Return every dataset that the caller may use: definitions by name, then the tables of the allowed schemas."""
         rows = await self._database.fetch(statement("tables_of_schemas"), sorted(self._allowed_schemas))
         tables = [
             await self._table(f"{row['schema']}.{row['table']}", row["schema"], row["table"], row["description"])
             for row in rows
         ]
-        return [*await self.defined(), *(table for table in tables if table is not None)]
+        defined = [found for found in await self.defined() if found.is_for(caller)]
+        return [*defined, *(table for table in tables if table is not None)]
 
     async def defined(self) -> list[DefinedDataset]:
         """Return the latest version of every definition, by name."""

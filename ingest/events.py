@@ -40,3 +40,16 @@ async def tell_worker(database: Database, tell: Callable[[Notification], None]) 
         with receive:
             async for notification in receive:
                 tell(notification)
+
+
+async def tell_of_jobs(database: Database, tell: Callable[[str], None]) -> None:
+    """Call `tell` with the id of each job whose state has changed, with "" after every (re)connection: any may have.
+
+    Runs until cancelled.
+    """
+    send, receive = trio.open_memory_channel[Notification](BUFFERED_NOTIFICATIONS)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(listen, database, (JOB_CHANNEL,), send)
+        with receive:
+            async for notification in receive:
+                tell(notification.payload)

@@ -16,6 +16,7 @@ import structlog
 import trio
 
 from ingest.errors import DatabaseError, StorageError
+from ingest.idempotency import SILENCE_S
 from ingest.statements import statement
 from ingest.storage import StoredObject
 from ingest.work import Work
@@ -38,6 +39,7 @@ async def run(work: Work) -> None:
         try:
             await _rescue(work)
             await _end_silent_uploads(work)
+            await _expire_uploads(work)
             if rounds % SWEEP_EVERY_ROUNDS == 0:
                 await _sweep(work)
         except (DatabaseError, StorageError) as error:
@@ -81,8 +83,16 @@ async def _end_silent_uploads(work: Work) -> None:
         await work.storage.remove_all(f"chunks/{row['job_id']}")
 
 
+async def _expire_uploads(work: Work) -> None:
+    """Forget resumable uploads that were not completed in time."""
+    for row in await work.database.fetch(statement("expire_uploads")):
+        log.warning("upload_expired", job_id=str(row["job_id"]))
+        await work.storage.remove_all(f"chunks/{row['job_id']}")
+
+
 async def _sweep(work: Work) -> None:
-    """Remove stored objects whose job has ended, or was never written."""
+    """Remove stored objects whose job has ended, or was never written, and idempotency keys that have expired."""
+    await work.database.execute(statement("forget_requests"), timedelta(seconds=SILENCE_S))
     by_job: dict[UUID, list[StoredObject]] = defaultdict(list)
     for stored in await work.storage.listing():
         job_id = _job_of(stored.key)

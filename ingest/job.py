@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from ingest.budget import Budget
+from ingest.caller import ANYBODY, Caller
 from ingest.spec import LoadSpec
 
 
@@ -40,6 +41,25 @@ class JobMode(StrEnum):
     VALIDATE = "validate"  # nothing, ever: the job reports what a load would have done
 
 
+class Load(StrEnum):
+    """When the chunks of a job may be claimed; ingest.jobs has a CHECK with the same words."""
+
+    AFTER_UPLOAD = "after_upload"  # when the file is whole and verified: a broken upload leaves nothing
+    WHILE_UPLOADING = "while_uploading"  # as soon as they are stored
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestPart:
+    """Which file of which request with an Idempotency-Key a job is: `key_id` of the key, `number` from 1.
+
+    `fingerprint` is the SHA-256 of what was asked (method, path, options), without the bytes of the file.
+    """
+
+    key_id: int
+    number: int
+    fingerprint: bytes
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewJob:
     """What is known of a job when its header has been accepted."""
@@ -53,6 +73,11 @@ class NewJob:
     budget: Budget | None = None
     parent_id: UUID | None = None  # the job whose rejects the file corrects
     max_stored_rejects: int = MAX_STORED_REJECTS
+    load: Load = Load.AFTER_UPLOAD
+    refuse_duplicate: bool = False  # a file whose bytes were loaded into the dataset before
+    compression: str | None = None  # of the file as it is sent: gzip, zstd, bzip2
+    part: RequestPart | None = None
+    caller: Caller = ANYBODY  # whose job it becomes, and whose limits it counts against
     queue: str = "default"  # `ingest load` uses a queue of its own, so that no other worker takes the job
 
 
@@ -85,7 +110,11 @@ class JobView:
     warnings: list[dict[str, Any]]
     parent_id: UUID | None
     sha256: str | None
+    duplicate_of: UUID | None
+    compression: str | None
+    load: str
     created_at: datetime
     started_at: datetime | None
     completed_at: datetime | None
     updated_at: datetime
+    owner: str | None = None

@@ -20,6 +20,9 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 # stranger could use to forge a log line or to drive a terminal.
 HOSTILE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
+# An API key, wherever it came from; its prefix says which one it was.
+KEY = re.compile(r"ing_([0-9a-f]{12})_[A-Za-z0-9_-]+")
+
 # Tracebacks are ours and have lines; everything hostile but the newline is escaped in them too.
 MULTILINE = frozenset({"exception", "stack"})
 
@@ -52,6 +55,11 @@ def escaped(text: str) -> str:
     return HOSTILE.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
 
 
+def without_keys(text: str) -> str:
+    """The text with the secret of every API key in it left out: no line is ever to hold one, whoever writes it."""
+    return KEY.sub(r"ing_\1_***", text)
+
+
 def _shared() -> list[Processor]:
     return [
         structlog.contextvars.merge_contextvars,
@@ -74,7 +82,7 @@ def _rendering(format: str, out: TextIO) -> list[Processor]:
 
 def _json(event: EventDict, **options: Any) -> str:
     # ASCII only, so every hostile character but DEL is escaped by JSON itself and any stream can take the line.
-    return json.dumps(event, **options).replace("\x7f", "\\u007f")
+    return without_keys(json.dumps(event, **options).replace("\x7f", "\\u007f"))
 
 
 def _escape(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
@@ -82,5 +90,6 @@ def _escape(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict
         if isinstance(value, uuid.UUID | Path):
             event[key] = escaped(str(value))
         elif isinstance(value, str):
+            value = without_keys(value)
             event[key] = "\n".join(map(escaped, value.split("\n"))) if key in MULTILINE else escaped(value)
     return event

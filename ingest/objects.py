@@ -38,7 +38,7 @@ class ObjectWriter:
         self._on_sealed = on_sealed
         self._at: Path | None = path.with_name(path.name + TEMPORARY)  # where the bytes are; None once sealed or gone
         with disk_errors(path.name):
-            self._fd = _create(self._at)
+            self._fd = create_file(self._at)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Append `data`."""
@@ -137,6 +137,11 @@ class LocalReader:
             self._source.check(self._fd)
         return data
 
+    def read_some(self, offset: int, most_bytes: int) -> bytes:
+        """Return bytes from `offset` on, as many as the disk gives at once; none at the end of the file."""
+        with disk_errors(self._source.path.name):
+            return os.pread(self._fd, most_bytes, offset)
+
     def close(self) -> None:
         """Close the file; no read may be under way."""
         os.close(self._fd)
@@ -179,11 +184,12 @@ def flush_folder(path: Path) -> None:
         os.close(fd)
 
 
-def _create(path: Path, tries: int = FOLDER_TRIES) -> int:
+def create_file(path: Path, tries: int = FOLDER_TRIES) -> int:
+    """Create a file that is not there yet, with its folder; return it open for writing. Raises OSError."""
     make_folder(path.parent)
     try:
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except FileNotFoundError:
         if tries == 1:
             raise
-        return _create(path, tries - 1)
+        return create_file(path, tries - 1)

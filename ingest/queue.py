@@ -73,6 +73,11 @@ class Queue:
         if outcome != "finished":
             raise AccountingError("the ledger does not cover the chunk")
 
+    async def has_ended(self, job_id: UUID) -> bool:
+        """Tell whether nobody will read the job's objects again; asked after `finish`, one of its workers learns it."""
+        rows = await self._database.fetch(statement("jobs_with_objects"), [job_id])
+        return not any(row["needed"] for row in rows)
+
     async def release(self, chunk: Chunk, delay_s: float = 0.0) -> bool:
         """Hand a chunk back without counting the try; False when it was no longer ours."""
         delay = timedelta(seconds=delay_s)

@@ -7,8 +7,8 @@ The header is read first and checked against the dataset; only then does the job
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -16,7 +16,9 @@ from uuid import UUID
 
 import trio
 
-from ingest.cutter import LocalFileSink, ObjectSink, Sink
+from ingest.admission import JobRows, Target, UploadOptions, too_large
+from ingest.caller import Caller
+from ingest.cutter import InPlaceSink, ObjectSink, Sink
 from ingest.datasets import Dataset
 from ingest.errors import IngestError, RequestError
 from ingest.job import JobView
@@ -24,7 +26,8 @@ from ingest.objects import Source
 from ingest.settings import Settings
 from ingest.spec import LoadSpec
 from ingest.storage import Storage
-from ingest.upload import BLOCK_BYTES, JobRows, Target, Upload, UploadOptions, too_large
+from ingest.unpacking import MAGIC_BYTES, compression_of_bytes, compression_of_name
+from ingest.upload import BLOCK_BYTES, Upload
 
 __all__ = ["Receiving", "ReceivingStatistics", "Upload", "UploadOptions"]
 
@@ -45,7 +48,7 @@ class ReceivingStatistics:
 class DatasetSource(Protocol):
     """The part of `ingest.datasets` that receiving asks."""
 
-    async def find(self, name: str) -> Dataset: ...
+    async def find(self, name: str, caller: Caller) -> Dataset: ...
 
     async def ready(self, spec: LoadSpec) -> LoadSpec: ...
 
@@ -72,7 +75,7 @@ class Receiving:
         limit = self._settings.max_upload_bytes
         if options.bytes_total is not None and options.bytes_total > limit:
             raise too_large(limit)
-        async with self._receive(options, queue, partial(ObjectSink, self._storage), limit) as upload:
+        async with self._receive(options, queue, self._object_sink(), limit) as upload:
             yield upload
 
     async def scan_file(
@@ -82,23 +85,32 @@ class Receiving:
         *,
         queue: str,
         on_progress: Callable[[int], None] = lambda bytes_scanned: None,
+        on_job: Callable[[UUID], None] = lambda job_id: None,
     ) -> JobView:
         """Make a job of a local file without copying it: its chunks refer to the file, which must not change.
 
-        `on_progress` is told the bytes scanned so far. Cancellation fails the job. Raises SourceChanged when the file
-        changes meanwhile, else what `Upload.feed` and `Upload.finish` raise.
+        The chunks of a compressed file are stored, since there is nothing they could refer to. `on_progress` is told
+        the bytes scanned so far, `on_job` the job as soon as it exists; both again at each block, and what they raise
+        fails the job, as cancellation does. Raises SourceChanged when the file changes meanwhile, else what
+        `Upload.feed` and `Upload.finish` raise.
         """
         source = await trio.to_thread.run_sync(Source.of_file, path, limiter=self._limiter)
-        sink = LocalFileSink(source)
-        async with (
-            self._storage.open(source.key()) as reader,
-            self._receive(options, queue, lambda job_id: sink, None) as upload,
-        ):
-            size = source.size_bytes or 0
+        size = source.size_bytes or 0
+        in_place, options = InPlaceSink(source.key()), replace(options, bytes_total=size)
+        async with self._storage.open(source.key()) as reader, AsyncExitStack() as stack:
+            start = await reader.read(0, min(MAGIC_BYTES, size))
+            compressed = compression_of_name(options.filename) or compression_of_bytes(start)
+            sink = self._object_sink() if compressed else lambda job_id: in_place
+            upload = await stack.enter_async_context(self._receive(options, queue, sink, None))
             for offset in range(0, size, BLOCK_BYTES):
                 await upload.feed(await reader.read(offset, min(BLOCK_BYTES, size - offset)))
+                if upload.job_id is not None:
+                    on_job(upload.job_id)
                 on_progress(upload.bytes_received)
             return await upload.finish()
+
+    def _object_sink(self) -> Callable[[UUID], Sink]:
+        return partial(ObjectSink, self._storage, packed=self._settings.storage_compression == "zstd")
 
     def statistics(self) -> ReceivingStatistics:
         """Return what is being received now, and how much was since the start."""
@@ -109,7 +121,7 @@ class Receiving:
     async def _receive(
         self, options: UploadOptions, queue: str, sink: Callable[[UUID], Sink], limit_bytes: int | None
     ) -> AsyncIterator[Upload]:
-        dataset = await self._datasets.find(options.dataset)
+        dataset = await self._datasets.find(options.dataset, options.caller)
         dataset.check_parameters(options.parameters)
         target = Target(dataset=dataset, ready=self._datasets.ready, queue=queue, sink=sink, limit_bytes=limit_bytes)
         upload = Upload(

@@ -30,17 +30,26 @@ from ingest.datasets import Datasets
 from ingest.definitions.model import Definition
 from ingest.errors import UnavailableError
 from ingest.heartbeat import Pulse
+from ingest.idempotency import RequestKeys
 from ingest.jobs import Jobs
+from ingest.keys import Keys, check_reachable
+from ingest.measuring import Measuring
 from ingest.memory import give_back
+from ingest.metrics import Metrics, watch_loop
 from ingest.queue import Queue
 from ingest.receiving import Receiving
 from ingest.rejects import Rejects
+from ingest.resumable import Resumable
 from ingest.retrying import Retrying
 from ingest.settings import Settings
+from ingest.sources import Sources
 from ingest.storage import Storage, open_storage
+from ingest.uploadrows import UploadRows
+from ingest.watching import Watching
 from ingest.web.app import create_app
 from ingest.web.edge import serve_http
 from ingest.web.health import BatchesInFlight, QueueStatistics, ServiceStatistics, WorkerStatistics
+from ingest.web.metrics import MetricsPage
 from ingest.work import Work, create_work
 
 log = structlog.get_logger(__name__)
@@ -93,6 +102,8 @@ async def serve(settings: Settings, dsn: str, roles: Roles, announce: Callable[[
             async with _connected(settings, dsn, f"ingest {roles}") as database:
                 for name in await migrate_database(database):
                     log.info("migration_applied", migration=name)
+                if roles.api:
+                    await check_reachable(settings, Keys(database))
                 await _serve(settings, roles, database, definitions, announce, stopping)
         beside.cancel_scope.cancel(reason="stopped")
     log.info("stopped")
@@ -107,19 +118,32 @@ async def _serve(
     stopping: Stopping,
 ) -> None:
     datasets = Datasets(database, settings.allowed_schemas, definitions)
-    storage, stop, http_stop = open_storage(settings), stopping.requested, trio.Event()
-    work = create_work(settings, database, storage, stop) if roles.worker else None
+    storage, metrics, stop, http_stop = open_storage(settings), Metrics(), stopping.requested, trio.Event()
+    work = create_work(settings, database, storage, stop, metrics=metrics) if roles.worker else None
     service = Service(settings, roles, database, storage, work, stopping)
+    jobs, rows = Jobs(database), UploadRows(database, life_s=settings.upload_life_s)
+    receiving = Receiving(settings, storage, jobs, datasets)
+    resumable = Resumable(settings, storage, jobs, datasets, rows)
+    sources = Sources(receiving, jobs, settings.source_roots)
+    watching = Watching(jobs)
     async with trio.open_nursery() as outer:
+        outer.start_soon(resumable.run, stop)
+        outer.start_soon(sources.run, stop)
         app = create_app(
             settings=settings,
-            receiving=Receiving(settings, storage, Jobs(database), datasets),
-            jobs=Jobs(database),
+            keys=Keys(database),
+            receiving=receiving,
+            resumable=resumable,
+            sources=sources,
+            jobs=jobs,
             rejects=Rejects(database),
             retrying=Retrying(database, storage),
             control=Control(database, storage),
             datasets=datasets,
+            request_keys=RequestKeys(database, ttl_s=settings.idempotency_ttl_s),
             health=service,
+            watching=watching,
+            metrics=MetricsPage(metrics, Measuring(str(roles), database, receiving, work)),
             draining=stop,
             health_only=not roles.api,
         )
@@ -127,6 +151,9 @@ async def _serve(
             partial(serve_http, app, host=settings.host, port=settings.port, shutdown=http_stop, grace_s=HTTP_GRACE_S)
         )
         outer.start_soon(_keep_small, http_stop)
+        outer.start_soon(watch_loop, metrics, http_stop)
+        if roles.api:
+            outer.start_soon(watching.run, database, http_stop)
         stopping.ready = True
         announce(f"ingest is ready on {address.url}")
         with stopping.work:

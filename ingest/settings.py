@@ -84,9 +84,23 @@ class Settings(BaseModel):
     max_stored_rejects: Annotated[
         int, Variable("MAX_STORED_REJECTS", "rejected records kept per job, from 0 to 1000000000")
     ] = Field(100_000, ge=0, le=1_000_000_000)
+    max_compression_ratio: Annotated[
+        int, Variable("MAX_COMPRESSION_RATIO", "bytes of a compressed file per byte sent, from 1 to 1000000")
+    ] = Field(200, ge=1, le=1_000_000)
+    max_backlog_bytes: Annotated[
+        int, Variable("MAX_BACKLOG_BYTES", "stored bytes that wait for the worker before an upload does, from 1")
+    ] = Field(256 * MIB, ge=1, le=(1 << 63) - 1)
+    storage_compression: Annotated[Literal["off", "zstd"], Variable("STORAGE_COMPRESSION", "off or zstd")] = "off"
+    idempotency_ttl_s: Annotated[float, Variable("IDEMPOTENCY_KEY_TTL", "seconds, from 1 to 31536000")] = Field(
+        86_400.0, ge=1, le=31_536_000
+    )
     upload_idle_s: Annotated[float, Variable("UPLOAD_IDLE_TIMEOUT", "seconds, more than 0, to 86400")] = Field(
         60.0, gt=0, le=86_400
     )
+    upload_life_s: Annotated[float, Variable("UPLOAD_EXPIRY", "seconds, from 1 to 31536000")] = Field(
+        86_400.0, ge=1, le=31_536_000
+    )
+    source_roots: Annotated[tuple[Path, ...], Variable("INGEST_SOURCE_ROOTS", "absolute folders, with commas")] = ()
     database_wait_s: Annotated[
         float, Variable("DATABASE_WAIT", "seconds to wait for the database at the start, from 0 to 86400")
     ] = Field(30.0, ge=0, le=86_400)
@@ -149,6 +163,11 @@ class Settings(BaseModel):
             return False
 
     @property
+    def keys_required(self) -> bool:
+        """Whether requests need an API key; else one that is sent is still honoured."""
+        return self.auth == "required" or (self.auth == "auto" and not self.on_loopback)
+
+    @property
     def allowed_schemas(self) -> frozenset[str]:
         """Schemas whose tables are datasets by themselves: as set, else `public` on loopback without keys."""
         if self.table_schemas is not None:
@@ -174,10 +193,17 @@ class Settings(BaseModel):
     def _upper(cls, level: object) -> object:
         return level.upper() if isinstance(level, str) else level
 
-    @field_validator("table_schemas", mode="before")
+    @field_validator("table_schemas", "source_roots", mode="before")
     @classmethod
     def _split(cls, names: object) -> object:
         return [name.strip() for name in names.split(",") if name.strip()] if isinstance(names, str) else names
+
+    @field_validator("source_roots")
+    @classmethod
+    def _are_absolute(cls, folders: tuple[Path, ...]) -> tuple[Path, ...]:
+        if not all(folder.is_absolute() for folder in folders):
+            raise ValueError("a relative folder")
+        return folders
 
     @field_validator("data_dir", "datasets_dir")
     @classmethod
@@ -196,19 +222,7 @@ class Settings(BaseModel):
             if not holds:
                 variable = variables()[name]
                 raise refusal(variable, round(getattr(self, name) * variable.per_unit))
-        self._check_auth()
         return self
-
-    def _check_auth(self) -> None:
-        if self.auth == "required":
-            raise SettingsError(
-                "INGEST_AUTH=required: API keys do not exist yet; allowed now: auto on loopback, or off"
-            )
-        if self.auth == "auto" and not self.on_loopback:
-            raise SettingsError(
-                f"HOST={_shown(self.host)}: there are no API keys yet, so the API must not be reachable from outside; "
-                "bind to 127.0.0.1, or set INGEST_AUTH=off behind a proxy that authenticates"
-            )
 
 
 def variables() -> dict[str, Variable]:

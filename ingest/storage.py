@@ -1,6 +1,7 @@
 """Storage: where the objects of chunks are kept. Writing is done inside worker threads, all else awaits them.
 
-A key is `chunks/<job>/<ordinal>`, or the `file://` URL of a local file that is read where it lies and never removed.
+A key is `chunks/<job>/<ordinal>` (ordinal 0: the spool of a resumable upload, shared by the job's chunks), or the
+`file://` URL of a local file that is read where it lies and never removed.
 Threads are not abandoned on cancellation: a call that was begun is waited for, so nothing happens behind one's back.
 """
 
@@ -24,7 +25,9 @@ import trio
 
 from ingest.errors import SettingsError, SourceChanged, StorageError
 from ingest.objects import FILE_SCHEME, TEMPORARY, LocalReader, ObjectWriter, Source, disk_errors, make_folder
+from ingest.packing import PACKED, PackedReader, PackedWriter
 from ingest.settings import Settings
+from ingest.spool import Spool, make_spool
 
 T = TypeVar("T")
 
@@ -33,7 +36,8 @@ THREADS = 16
 
 CHUNKS = "chunks"
 # Whatever else lies in the folder is not ours: it is neither listed nor removed.
-KEY = re.compile(rf"{CHUNKS}/[0-9A-Za-z-]+/[0-9]+({re.escape(TEMPORARY)})?")
+KEY = re.compile(rf"{CHUNKS}/[0-9A-Za-z-]+/[0-9]+({re.escape(PACKED)})?({re.escape(TEMPORARY)})?")
+SPOOL = re.compile(rf"{CHUNKS}/[0-9A-Za-z-]+/0+")
 PREFIX = re.compile(rf"{CHUNKS}/[0-9A-Za-z-]+")
 
 
@@ -42,9 +46,19 @@ def chunk_prefix(job_id: UUID) -> str:
     return f"{CHUNKS}/{job_id}"
 
 
-def chunk_key(job_id: UUID, ordinal: int) -> str:
-    """Return the key of a job's chunk."""
-    return f"{chunk_prefix(job_id)}/{ordinal:06d}"
+def chunk_key(job_id: UUID, ordinal: int, *, packed: bool = False) -> str:
+    """Return the key of a job's chunk, `packed` if it is to be stored compressed."""
+    return f"{chunk_prefix(job_id)}/{ordinal:06d}{PACKED if packed else ''}"
+
+
+def spool_key(job_id: UUID) -> str:
+    """Return the key of the object that all chunks of a resumable upload lie in."""
+    return chunk_key(job_id, 0)
+
+
+def is_spool(key: str) -> bool:
+    """Say whether an object may hold several chunks, and so is needed as long as their job is."""
+    return SPOOL.fullmatch(key) is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +84,7 @@ class StorageStatistics:
 class ObjectReader:
     """An object that is open for reading."""
 
-    def __init__(self, reader: LocalReader, limiter: trio.CapacityLimiter) -> None:
+    def __init__(self, reader: LocalReader | PackedReader, limiter: trio.CapacityLimiter) -> None:
         self._reader = reader
         self._limiter = limiter
 
@@ -91,9 +105,18 @@ class LocalStorage:
         self._lock = threading.Lock()  # the counts are changed from worker threads
         self._written = self._written_bytes = self._removed = 0
 
-    def create(self, key: str) -> ObjectWriter:
+    def create(self, key: str) -> ObjectWriter | PackedWriter:
         """Begin to write an object; for use inside a worker thread, since it and its writer block on the disk."""
-        return ObjectWriter(self._path(key, KEY), self._count_written)
+        writer = ObjectWriter(self._path(key, KEY), self._count_written)
+        return PackedWriter(writer) if key.endswith(PACKED) else writer
+
+    def make_spool(self, key: str) -> None:
+        """Make an empty spool; for use inside a worker thread."""
+        make_spool(self._path(key, SPOOL))
+
+    def open_spool(self, key: str) -> Spool:
+        """Open a spool for writing; for use inside a worker thread."""
+        return Spool(self._path(key, SPOOL))
 
     @asynccontextmanager
     async def open(self, key: str) -> AsyncIterator[ObjectReader]:
@@ -102,7 +125,8 @@ class LocalStorage:
         Raises SourceChanged when it has gone (E_SOURCE_MISSING) or is not what was received.
         """
         source = Source.of_key(key) if key.startswith(FILE_SCHEME) else Source(self._path(key, KEY))
-        reader = await self._in_thread(partial(LocalReader, source))
+        opened = await self._in_thread(partial(LocalReader, source))
+        reader = PackedReader(opened) if source.size_bytes is None and key.endswith(PACKED) else opened
         try:
             yield ObjectReader(reader, self._limiter)
         finally:

@@ -6,28 +6,23 @@ caller waits meanwhile, which is the back-pressure that keeps memory flat howeve
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 from uuid import UUID
 
 import structlog
 import trio
 from uuid_utils.compat import uuid7
 
-from ingest.budget import Budget
+from ingest.admission import Admission, JobRows, Target, UploadOptions, too_large
 from ingest.chunk import ChunkCut
-from ingest.cutter import Cutter, Sink
-from ingest.datasets import Dataset
-from ingest.dialect import Dialect
-from ingest.errors import DatabaseError, FileError, IngestError, RequestError, StorageError, UnavailableError
-from ingest.header import Header, HeaderReader, with_delimiter_hint
-from ingest.job import JobMode, JobState, JobView, NewJob
+from ingest.errors import DatabaseError, IngestError, RequestError, StorageError, UnavailableError
+from ingest.header import SNIFF_BYTES, Header, HeaderReader
+from ingest.intake import Found, Intake
+from ingest.job import JobState, JobView, Load
 from ingest.settings import Settings
-from ingest.spec import LoadSpec
-from ingest.splitter import Block, Splitter
 from ingest.storage import Storage, chunk_prefix
+from ingest.unpacking import Unpacker, compression_of_name
 
 T = TypeVar("T")
 
@@ -42,51 +37,6 @@ TOUCH_S = 1.0
 CLEANUP_S = 10.0
 
 log = structlog.get_logger("ingest.upload")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UploadOptions:
-    """What the client said about a file. `bytes_total` is None when it did not say how long the file is.
-
-    `parameters` are the values of the dataset's parameters; `parent_id` is the job whose rejects the file corrects.
-    """
-
-    dataset: str
-    filename: str
-    dialect: Dialect
-    priority: int
-    bytes_total: int | None
-    mode: JobMode = JobMode.BATCHES
-    budget: Budget | None = None
-    parent_id: UUID | None = None
-    parameters: Mapping[str, str] = field(default_factory=dict)
-
-
-class JobRows(Protocol):
-    """The part of `ingest.jobs` that an upload writes to."""
-
-    async def create(self, new: NewJob) -> None: ...
-
-    async def add_chunk(self, job_id: UUID, cut: ChunkCut) -> None: ...
-
-    async def touch(self, job_id: UUID, bytes_received: int) -> None: ...
-
-    async def complete_upload(self, job_id: UUID, *, bytes_total: int, sha256: bytes, records: int) -> JobView: ...
-
-    async def fail_upload(self, job_id: UUID, error: IngestError) -> None: ...
-
-    async def get(self, job_id: UUID) -> JobView | None: ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """Where an upload goes: the dataset, the queue of its job, what becomes of its bytes, and how many it may have."""
-
-    dataset: Dataset
-    ready: Callable[[LoadSpec], Awaitable[LoadSpec]]  # raises when the tables of the dataset cannot take its rows
-    queue: str
-    sink: Callable[[UUID], Sink]
-    limit_bytes: int | None
 
 
 class Upload:
@@ -105,7 +55,7 @@ class Upload:
         self.bytes_received = 0
         self._options = options
         self._target = target
-        self._settings = settings
+        self._admission = Admission(options=options, target=target, settings=settings, jobs=jobs)
         self._storage = storage
         self._jobs = jobs
         self._limiter = limiter
@@ -115,10 +65,17 @@ class Upload:
         self._completing = False  # the job may be complete although we were not told
         self._settled = False
         self._touched_at = trio.current_time()
-        self._header = HeaderReader(options.dialect, max_record_bytes=settings.max_record_bytes)
-        self._digest = hashlib.sha256()
         self._gathered = bytearray()
-        self._cutter: Cutter | None = None
+        self._intake = Intake(
+            HeaderReader(options.dialect, max_record_bytes=settings.max_record_bytes),
+            Unpacker(
+                options.compression or compression_of_name(options.filename),
+                max_bytes=target.limit_bytes,
+                max_ratio=None if target.limit_bytes is None else settings.max_compression_ratio,
+            ),
+            options.digests,
+            settled=options.load is Load.WHILE_UPLOADING,  # what can be claimed must be there
+        )
 
     @property
     def job_id(self) -> UUID | None:
@@ -128,32 +85,34 @@ class Upload:
     async def feed(self, data: bytes) -> None:
         """Take the next bytes of the file, any number of them; waits for the thread once in a block.
 
-        Raises RequestError (E_TOO_LARGE) at the byte that crosses the limit, FileError, StorageError, DatabaseError.
-        Cancellation waits for the thread; `abandon` must follow.
+        Of a job that is loaded while it is uploaded, it waits while more than MAX_BACKLOG_BYTES are not loaded yet.
+
+        Raises RequestError (E_TOO_LARGE at the byte that crosses the limit, E_DECOMPRESSED_LIMIT, E_UPLOAD_GONE),
+        FileError, StorageError, DatabaseError. Cancellation waits for the thread; `abandon` must follow.
         """
         self._count(len(data))
-        if self._cutter is None:
-            self._digest.update(data)
-            if header := self._header.feed(data):
-                await self._accept(header)
-        else:
-            self._gathered += data
-            if len(self._gathered) >= BLOCK_BYTES:
-                await self._flush(self._cutter)
+        self._gathered += data
+        if len(self._gathered) >= (BLOCK_BYTES if self._intake.begun else SNIFF_BYTES):
+            await self._flush()
         await self._touch_if_due()
 
     async def finish(self) -> JobView:
-        """End the file and make its job claimable; return it. Raises what `feed` raises, and E_UPLOAD_INCOMPLETE."""
+        """End the file and make its job claimable; return it.
+
+        Raises what `feed` raises, and RequestError (E_UPLOAD_INCOMPLETE, E_DIGEST, E_DUPLICATE).
+        """
         total = self._options.bytes_total
         if total is not None and total != self.bytes_received:
             text = f"{total} bytes were announced, but {self.bytes_received} came"
             raise RequestError(text, code="E_UPLOAD_INCOMPLETE")
-        cutter = self._cutter or await self._accept(self._header.finish())
-        await self._flush(cutter)
-        await self._add(await self._in_thread(cutter.finish))
+        await self._flush()
+        await self._steps(self._intake.end)
+        if not self._intake.begun:
+            await self._accept(self._intake.end_header())
+        await self._add(await self._in_thread(self._intake.finish))
         self._completing = True
         view = await self._jobs.complete_upload(
-            self._id, bytes_total=self.bytes_received, sha256=self._digest.digest(), records=cutter.records
+            self._id, bytes_total=self.bytes_received, sha256=self._intake.sha256, records=self._intake.records
         )
         self._settled = True
         return view
@@ -174,84 +133,37 @@ class Upload:
         if limit is not None and self.bytes_received > limit:
             raise too_large(limit)
 
-    async def _accept(self, header: Header) -> Cutter:
+    async def _accept(self, header: Header) -> None:
         """Check the header, write the job, and cut what came with the header."""
-        options = self._options
-        spec = await self._target.ready(self._plan(header))
-        await self._check_parent(spec.dataset)
-        new = NewJob(
-            id=self._id,
-            filename=options.filename,
-            spec=spec,
-            priority=options.priority,
-            bytes_total=options.bytes_total,
-            mode=options.mode,
-            budget=options.budget or (Budget.parse(spec.max_rejects) if spec.max_rejects else None),
-            parent_id=options.parent_id,
-            max_stored_rejects=self._settings.max_stored_rejects,
-            queue=self._target.queue,
-        )
-        if spec.certainty is not None:
-            facts = {"dataset": spec.dataset, "platform": spec.platform, "certainty": spec.certainty}
-            log.info("dataset_recognised", job_id=str(self._id), **facts)
+        new = await self._admission.new_job(self._id, header, compression=self._intake.compression)
         self._creating = True
         await self._jobs.create(new)
         self._job_exists = True
-        cutter = self._cutter = self._cutter_after(header, single_column=len(spec.columns) == 1)
-        await self._add(await self._in_thread(lambda: cutter.take(header.rest)))  # hashed when it was fed
-        return cutter
+        cutter = self._admission.cutter(self._id, new.spec, file_offset=header.end, line=header.next_line)
+        await self._add(await self._in_thread(lambda: self._intake.begin(header, cutter)))
 
-    async def _check_parent(self, dataset: str) -> None:
-        parent_id = self._options.parent_id
-        if parent_id is None:
-            return
-        parent = await self._jobs.get(parent_id)
-        if parent is None:
-            raise RequestError(f"parent: there is no job {parent_id}", code="E_PARENT", option="parent")
-        if parent.dataset != dataset:
-            text = f"parent: job {parent_id} loaded dataset {parent.dataset!r}, but this file is for {dataset!r}"
-            raise RequestError(text, code="E_PARENT", option="parent")
-
-    def _plan(self, header: Header) -> LoadSpec:
-        dataset, options = self._target.dataset, self._options
-        try:
-            return dataset.spec(
-                header.names,
-                dialect=options.dialect,
-                parameters=options.parameters,
-                resubmission=options.parent_id is not None,
-            )
-        except FileError as error:
-            raise with_delimiter_hint(error, header.names, options.dialect) from error
-
-    def _cutter_after(self, header: Header, *, single_column: bool) -> Cutter:
-        splitter = Splitter(
-            self._options.dialect,
-            first_line=header.next_line,
-            single_column=single_column,
-            batch_records=self._settings.batch_records,
-            batch_bytes=self._settings.batch_bytes,
-            max_record_bytes=self._settings.max_record_bytes,
-        )
-        return Cutter(
-            splitter,
-            self._target.sink(self._id),
-            chunk_bytes=self._settings.chunk_bytes,
-            file_offset=header.end,
-            first_line=header.next_line,
-        )
-
-    async def _flush(self, cutter: Cutter) -> None:
+    async def _flush(self) -> None:
         block, self._gathered = self._gathered, bytearray()
-        await self._add(await self._in_thread(lambda: self._hash_and_cut(cutter, block)))
+        await self._steps(lambda: self._intake.take(block))
 
-    def _hash_and_cut(self, cutter: Cutter, block: Block) -> list[ChunkCut]:
-        self._digest.update(block)
-        return cutter.take(block)
+    async def _steps(self, first: Callable[[], Found]) -> None:
+        """Do a step in the thread, then those that its bytes are good for: a compressed block holds many pieces."""
+        await self._step(first)
+        while self._intake.more:
+            await self._step(self._intake.take_piece)
+            await self._touch_if_due()
+
+    async def _step(self, work: Callable[[], Found]) -> None:
+        found = await self._in_thread(work)
+        if isinstance(found, Header):
+            await self._accept(found)
+        elif found:
+            await self._add(found)
 
     async def _add(self, chunks: list[ChunkCut]) -> None:
         for chunk in chunks:
             await self._jobs.add_chunk(self._id, chunk)
+            await self._admission.keep_pace(self._id, self._touch_if_due)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await trio.to_thread.run_sync(work, limiter=self._limiter)
@@ -267,8 +179,7 @@ class Upload:
             log.warning("upload_touch_failed", job_id=str(self._id), error=str(error))  # the next one may get through
 
     async def _clean_up(self, error: IngestError) -> None:
-        if self._cutter is not None:
-            await self._try("upload_object_left", self._in_thread(self._cutter.discard))
+        await self._try("upload_object_left", self._in_thread(self._intake.discard))
         if self._creating:
             await self._try("upload_job_left", self._jobs.fail_upload(self._id, error))
             await self._try("upload_objects_left", self._remove_objects())
@@ -285,9 +196,3 @@ class Upload:
             await step
         except (StorageError, DatabaseError) as error:
             log.warning(event, job_id=str(self._id), error=str(error))
-
-
-def too_large(limit_bytes: int) -> RequestError:
-    """Return the refusal of a file with more than `limit_bytes`."""
-    text = f"the file is larger than {limit_bytes} bytes (MAX_UPLOAD_BYTES)"
-    return RequestError(text, code="E_TOO_LARGE", limit_bytes=limit_bytes)

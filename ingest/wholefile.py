@@ -17,9 +17,9 @@ from ingest.batch import Batch, BatchResult
 from ingest.budget import SAMPLE_ROWS
 from ingest.chunk import Chunk
 from ingest.database import Held, Session
-from ingest.errors import FileError
+from ingest.errors import FileError, RowError
 from ingest.job import JobMode
-from ingest.loading import begin_whole, load_within, write_rejects
+from ingest.loading import begin_whole, isolate_within, load_within, way_of, write_rejects
 from ingest.queue import finish_whole, pass_fence
 from ingest.reject import Reject
 from ingest.work import Work
@@ -41,7 +41,7 @@ async def run(lead: Chunk, work: Work, account: Account) -> bool:
         await held.run(lambda session: session.execute(begin_whole(lead)))
         whole = _Whole(lead, chunks, work, held)
         # The channel is closed last: a reader that finds it broken would hide the error that broke it.
-        with receive:
+        with receive, work.metrics.channel(receive):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_read, chunks, work, send, account)
                 async for batch in receive:
@@ -82,7 +82,7 @@ class _Whole:
         """Load a batch. Raises FileError when the job has more rejects than its budget allows."""
         account.take()
         began = trio.current_time()
-        result = await load_within(self._held, batch)
+        result = await self._load(batch)
         result.check(batch.range.records)
         self._results[batch.chunk.id] += result
         self._records += batch.range.records
@@ -93,6 +93,14 @@ class _Whole:
         account.settle(trio.current_time() - began)
         await self._note()
 
+    async def _load(self, batch: Batch) -> BatchResult:
+        try:
+            with self._work.metrics.trying(way_of(batch)):
+                return await load_within(self._held, batch)
+        except RowError as error:
+            with self._work.metrics.trying("isolated"):
+                return await isolate_within(self._held, batch, after=error.sqlstate)
+
     async def finish(self) -> bool:
         """Publish, or report; False when not every batch was read."""
         if self._bytes_tried < self._bytes_left:
@@ -100,6 +108,7 @@ class _Whole:
         await self._check_budget(0)
         if self._lead.mode is JobMode.ATOMIC:
             await self._held.run(self._publish)
+            self._work.metrics.committed(self._lead.spec.dataset, sum(self._results.values(), BatchResult()))
         else:
             await self._held.run(lambda session: session.execute("ROLLBACK"))
             await self._work.database.transact(lambda session: finish_whole(session, self._lead, self._results))
@@ -120,6 +129,7 @@ class _Whole:
             await write_rejects(session, batch, kept)
 
         await self._work.database.transact(unit)
+        self._work.metrics.rejected(kept)
 
     async def _check_budget(self, sample: int) -> None:
         rejected = sum(result.rejected for result in self._results.values())

@@ -12,6 +12,7 @@ from ingest.accounts import Accounts
 from ingest.database import Database
 from ingest.events import Wake
 from ingest.leases import Leases
+from ingest.metrics import Metrics
 from ingest.queue import Queue
 from ingest.settings import Settings
 from ingest.storage import Storage
@@ -30,18 +31,26 @@ class Work:
     storage: Storage
     stop: trio.Event  # set once, by whoever asks the worker to drain; never cleared
     connections: trio.CapacityLimiter
+    metrics: Metrics
     accounts: Accounts = field(default_factory=Accounts)
     leases: Leases = field(default_factory=Leases)
     wake: Wake = field(default_factory=Wake)
     beat: Wake = field(default_factory=Wake)  # asks for a heartbeat before its time
-    bad_job: UUID | None = None  # the job of the last batch that was mostly bad: more of the same is expected of it
+    expected: tuple[UUID, str] | None = None  # a job whose last batch was not clean, and the SQLSTATE: more is expected
 
 
 def create_work(
-    settings: Settings, database: Database, storage: Storage, stop: trio.Event, queue: str = "default"
+    settings: Settings,
+    database: Database,
+    storage: Storage,
+    stop: trio.Event,
+    queue: str = "default",
+    *,
+    metrics: Metrics | None = None,
 ) -> Work:
     """Return the shared state of a new worker, under an id that no process had before."""
     return Work(
+        metrics=metrics or Metrics(),
         settings=settings,
         database=database,
         queue=Queue(database, uuid7(), queue),

@@ -16,7 +16,7 @@ import trio
 from ingest.accounts import Account
 from ingest.batch import Batch, BatchResult
 from ingest.errors import ConflictError, DatabaseError, LeaseLost, RowError, UnavailableError
-from ingest.loading import load_isolated, load_whole
+from ingest.loading import expected_after, load_isolated, load_whole, way_of
 from ingest.order import Order
 from ingest.queue import AlreadyCommitted
 from ingest.work import Work
@@ -25,8 +25,6 @@ log = structlog.get_logger(__name__)
 
 # A deadlock or lock timeout is tried again this often before the chunk's try counts as failed.
 MAX_CONFLICTS = 20
-# The share of bad records in a batch that lets one expect the same of the next.
-MANY = 0.1
 FIRST_DELAY_S = 0.01
 LONGEST_DELAY_S = 5.0
 
@@ -51,38 +49,42 @@ async def run(receive: trio.MemoryReceiveChannel[Batch], work: Work, account: Ac
 
 
 def _learn(batch: Batch, result: BatchResult | None, work: Work) -> None:
-    """Expect many bad records of a job after a batch of them: its next batches are not tried as a whole first."""
+    """Expect of a job's next batch what was wrong with this one: then it is not tried as a whole first."""
     job_id = batch.chunk.job_id
-    if result is not None and result.rejected > MANY * batch.range.records:
-        work.bad_job = job_id
-    elif work.bad_job == job_id:
-        work.bad_job = None
+    sqlstate = expected_after(batch, result) if result is not None and result.rejected else None
+    if sqlstate is not None:
+        work.expected = job_id, sqlstate
+    elif work.expected is not None and work.expected[0] == job_id:
+        work.expected = None
 
 
 async def _load(batch: Batch, work: Work, order: Order) -> BatchResult | None:
     """Load one batch, whatever it takes; None when it turned out to be in the ledger already."""
-    expecting = work.bad_job == batch.chunk.job_id
-    isolated = partial(load_isolated, expecting=expecting)
-    load, conflicts, delays = isolated if expecting else load_whole, 0, _delays()
+    after = work.expected[1] if work.expected and work.expected[0] == batch.chunk.job_id else None
+    load = partial(load_isolated, after=after) if after else load_whole
+    isolated, conflicts, delays = after is not None, 0, _delays()
     while True:
         try:
             await order.turn(batch.range.start)
             async with work.connections:
-                return await load(work.database, batch)
+                with work.metrics.trying("isolated" if isolated else way_of(batch)):
+                    result = await load(work.database, batch)
+            work.metrics.committed(batch.chunk.spec.dataset, result)
+            return result
         except AlreadyCommitted:
             return None
         except RowError as error:
-            if load is isolated:
+            if isolated:
                 raise
             log.debug("batch_isolated", first_line=batch.range.first_line, sqlstate=error.sqlstate)
-            load = isolated
+            load, isolated = partial(load_isolated, after=error.sqlstate), True
         except ConflictError as error:
             conflicts += 1
             if conflicts > MAX_CONFLICTS:
                 raise
-            await _wait(error, batch, next(delays))
+            await _wait(error, batch, work, next(delays))
         except UnavailableError as error:
-            await _wait(error, batch, next(delays))
+            await _wait(error, batch, work, next(delays))
             if await _is_committed(batch, work):
                 return None
 
@@ -107,7 +109,8 @@ async def _is_committed(batch: Batch, work: Work) -> bool:
         return False
 
 
-async def _wait(error: DatabaseError, batch: Batch, delay_s: float) -> None:
+async def _wait(error: DatabaseError, batch: Batch, work: Work, delay_s: float) -> None:
+    work.metrics.retried(error.sqlstate)
     log.warning(
         "batch_retry", first_line=batch.range.first_line, code=error.code, sqlstate=error.sqlstate, delay_s=delay_s
     )

@@ -2,9 +2,49 @@
 -- PostgreSQL 15 or newer. Everything lives in the schema "ingest"; target tables are never created here.
 --
 -- Rule for whoever writes a transaction: lock a chunk before its job, never the other way round. Only while a job is
--- received, when nobody else may touch its chunks, its own row is locked first: a chunk comes in before the end or not.
+-- received, its own row is locked first by whoever adds a chunk or completes it: a chunk comes in before the end or not.
+-- The row of a resumable upload, and an Idempotency-Key, are locked before their jobs.
 
 CREATE SCHEMA IF NOT EXISTS ingest;
+
+-- An API key: its prefix finds it, the hash of its secret proves it. Limits are NULL where there are none.
+CREATE TABLE IF NOT EXISTS ingest.keys (
+    id                  uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    prefix              text NOT NULL UNIQUE,
+    secret_sha256       bytea NOT NULL CHECK (length(secret_sha256) = 32),
+    owner               text NOT NULL CHECK (owner <> ''),
+    scopes              text[] NOT NULL CHECK (cardinality(scopes) >= 1
+                        AND scopes <@ ARRAY['upload', 'read', 'control', 'metrics', 'admin']),
+    bytes_per_day       bigint CHECK (bytes_per_day > 0),                          -- received in uploads, days in UTC
+    open_jobs           integer CHECK (open_jobs > 0),                             -- not ended yet, of this key
+    requests_per_second double precision CHECK (requests_per_second > 0),          -- in each process
+    jobs_per_second     double precision CHECK (jobs_per_second > 0),
+    created_at          timestamptz NOT NULL DEFAULT clock_timestamp(),
+    expires_at          timestamptz,
+    revoked_at          timestamptz,
+    last_used_at        timestamptz                                                -- written once a minute at most
+);
+
+-- The bytes that a key with a limit has sent, by day (UTC).
+CREATE TABLE IF NOT EXISTS ingest.key_usage (
+    key_id uuid NOT NULL REFERENCES ingest.keys ON DELETE CASCADE,
+    day    date NOT NULL,
+    bytes  bigint NOT NULL CHECK (bytes >= 0),
+    PRIMARY KEY (key_id, day)
+) WITH (fillfactor = 50);
+-- An Idempotency-Key: one request of a client, which makes its jobs once however often it is sent. Whoever serves the
+-- request holds the key and renews it; the jobs themselves say which of its files are in.
+CREATE TABLE IF NOT EXISTS ingest.request_keys (
+    id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    owner      text,                                    -- NULL: no API keys in use
+    key        text NOT NULL,
+    holder     uuid,                                    -- the request that is being served, if one is
+    renewed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    parts      integer CHECK (parts >= 1),              -- files of the request, once it was served to its end
+    expires_at timestamptz NOT NULL,
+    UNIQUE NULLS NOT DISTINCT (key, owner)
+);
+CREATE INDEX IF NOT EXISTS request_keys_expiring ON ingest.request_keys (expires_at);
 
 -- A job: one uploaded file for one dataset. The totals are written once, when the job ends; until then they are
 -- the sum over its chunks and the ledger (ingest.job_view).
@@ -34,7 +74,16 @@ CREATE TABLE IF NOT EXISTS ingest.jobs (
     max_rejects_percent double precision CHECK (max_rejects_percent BETWEEN 0 AND 100),        -- or as a share of the records read
     max_stored_rejects bigint NOT NULL DEFAULT 100000 CHECK (max_stored_rejects >= 0),          -- rejected records kept to look at
     in_order       boolean NOT NULL DEFAULT false,                                 -- chunks one after the other
-    bytes_tried    bigint NOT NULL DEFAULT 0,                                      -- how far a load as a whole is
+    load           text NOT NULL DEFAULT 'after_upload' CHECK (load IN ('after_upload', 'while_uploading')),
+    compression    text CHECK (compression IN ('gzip', 'zstd', 'bzip2')),          -- of the file as it was sent
+    refuse_duplicate boolean NOT NULL DEFAULT false,
+    duplicate_of   uuid REFERENCES ingest.jobs ON DELETE SET NULL,                  -- an earlier job with the same bytes
+    request_key    bigint REFERENCES ingest.request_keys ON DELETE SET NULL,
+    request_part   integer CHECK (request_part >= 1),
+    request_fingerprint bytea,                                                     -- SHA-256 of what was asked
+    bytes_tried    bigint NOT NULL DEFAULT 0,                                      -- how far a load as a whole has come, at best
+    owner          text,                                                           -- whose it is; NULL: sent without a key
+    key_id         uuid REFERENCES ingest.keys ON DELETE SET NULL,                 -- the key it was sent with
     created_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
     started_at     timestamptz,
     finished_at    timestamptz,
@@ -42,11 +91,46 @@ CREATE TABLE IF NOT EXISTS ingest.jobs (
     CONSTRAINT finished_if_final CHECK ((finished_at IS NOT NULL) = (state IN ('completed', 'failed', 'cancelled'))),
     CONSTRAINT failed_has_reason CHECK ((state = 'failed') <= (error_code IS NOT NULL)),
     CONSTRAINT completed_adds_up CHECK (state <> 'completed'
-                                        OR records = inserted + updated + unchanged + skipped + rejected)
+                                        OR records = inserted + updated + unchanged + skipped + rejected),
+    CONSTRAINT whole_if_loaded_as_such CHECK (load = 'after_upload' OR mode = 'batches')
 );
 CREATE INDEX IF NOT EXISTS jobs_newest_first ON ingest.jobs (created_at DESC, id DESC);
+-- With id, so that a page of them and their number are found in the index alone.
+CREATE INDEX IF NOT EXISTS jobs_of_state ON ingest.jobs (state, created_at DESC, id DESC);
+CREATE INDEX IF NOT EXISTS jobs_of_dataset ON ingest.jobs (dataset, created_at DESC, id DESC) INCLUDE (state);
+CREATE INDEX IF NOT EXISTS jobs_ended ON ingest.jobs (finished_at)
+    INCLUDE (state, bytes_total, inserted, updated, unchanged, skipped, rejected) WHERE finished_at IS NOT NULL;
+CREATE INDEX IF NOT EXISTS jobs_of_owner ON ingest.jobs (owner, created_at DESC, id DESC) WHERE owner IS NOT NULL;
+CREATE INDEX IF NOT EXISTS jobs_of_key ON ingest.jobs (key_id, created_at) WHERE key_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS jobs_open_of_key ON ingest.jobs (key_id)
+    WHERE key_id IS NOT NULL AND state IN ('receiving', 'pending', 'processing', 'paused');
 CREATE INDEX IF NOT EXISTS jobs_receiving ON ingest.jobs (updated_at) WHERE state = 'receiving';
+CREATE INDEX IF NOT EXISTS jobs_by_content ON ingest.jobs (sha256, dataset) WHERE sha256 IS NOT NULL;
+CREATE INDEX IF NOT EXISTS jobs_duplicates ON ingest.jobs (duplicate_of) WHERE duplicate_of IS NOT NULL;
+-- A request makes each of its jobs once: only a job whose upload is complete has a sha256.
+CREATE UNIQUE INDEX IF NOT EXISTS jobs_of_request ON ingest.jobs (request_key, request_part) WHERE sha256 IS NOT NULL;
+CREATE INDEX IF NOT EXISTS jobs_by_request ON ingest.jobs (request_key) WHERE request_key IS NOT NULL;
 CREATE INDEX IF NOT EXISTS jobs_open ON ingest.jobs (id) WHERE state IN ('pending', 'processing', 'paused');
+
+-- A resumable upload: the byte-receiving side of a job, over any number of requests. Its job is written when the header
+-- has been accepted. `received` bytes are on the disk and will be there after a crash: only those are acknowledged.
+CREATE TABLE IF NOT EXISTS ingest.uploads (
+    id             uuid PRIMARY KEY,
+    job_id         uuid NOT NULL UNIQUE,
+    state          text NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'completed', 'failed')),
+    length         bigint CHECK (length >= 0),                 -- NULL until the client says it
+    received       bigint NOT NULL DEFAULT 0 CHECK (received >= 0 AND (length IS NULL OR received <= length)),
+    options        jsonb NOT NULL,
+    metadata       text NOT NULL,                              -- as the client sent it
+    holder         uuid,                                       -- the request that may write; the next one takes its place
+    error_code     text,
+    error_message  text,
+    created_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    expires_at     timestamptz NOT NULL,
+    CONSTRAINT failed_has_reason CHECK ((state = 'failed') = (error_code IS NOT NULL)),
+    CONSTRAINT completed_is_whole CHECK (state <> 'completed' OR received = length)
+) WITH (fillfactor = 70);
+CREATE INDEX IF NOT EXISTS uploads_expiring ON ingest.uploads (expires_at);
 
 -- A chunk: a record-aligned stretch of the file. The batch_* arrays are parallel, one entry a batch, written when
 -- the bytes were received, so that the ledger's ranges are the same on every try.
@@ -96,6 +180,7 @@ CREATE TABLE IF NOT EXISTS ingest.chunks (
 ) WITH (fillfactor = 70);
 CREATE INDEX IF NOT EXISTS chunks_claimable ON ingest.chunks (queue, priority DESC, run_at, id) WHERE state = 'pending';
 CREATE INDEX IF NOT EXISTS chunks_processing ON ingest.chunks (claimed_at) WHERE state = 'processing';
+CREATE INDEX IF NOT EXISTS chunks_ended ON ingest.chunks (finished_at) WHERE finished_at IS NOT NULL;
 CREATE INDEX IF NOT EXISTS chunks_open ON ingest.chunks (job_id) WHERE state IN ('receiving', 'pending', 'processing');
 
 -- A lease: a worker's right to a chunk. A row of its own, because the writers lock the chunk row FOR SHARE and a
@@ -180,5 +265,8 @@ CREATE TABLE IF NOT EXISTS ingest.audit (
 );
 CREATE INDEX IF NOT EXISTS audit_of_job ON ingest.audit (job_id, id);
 
+-- Pages of jobs and their number come from indexes alone, as long as the visibility map is up to date.
+ALTER TABLE ingest.jobs SET (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 500,
+                             autovacuum_vacuum_insert_scale_factor = 0.01, autovacuum_vacuum_insert_threshold = 500);
 ALTER TABLE ingest.chunks SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
 ALTER TABLE ingest.leases SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 200);

@@ -43,12 +43,13 @@ RETURNS text LANGUAGE sql STABLE AS $$
     SELECT format('%s of the %s records read were rejected, more than max_rejects=%s allows; ', p_rejected, p_records,
                   coalesce(p_job.max_rejects::text, p_job.max_rejects_percent || '%'))
         || CASE WHEN p_job.mode <> 'batches' THEN 'the table is as it was'
-                WHEN p_records < p_job.records THEN format('%s rows of the file are in the table, the rest was not read', p_rows)
+                WHEN p_records < p_job.records OR p_job.records IS NULL THEN format('%s rows of the file are in the table, the rest was not read', p_rows)
                 ELSE format('%s rows of the file are in the table', p_rows) END
 $$;
 
--- End a job when its last chunk has ended. Safe to call at any time: it does nothing while a chunk is open.
--- The job row is locked first, so that of two chunks finishing at once the second sees the first.
+-- End a job when its last chunk has ended. Safe to call at any time: it does nothing while a chunk is open, or the upload.
+-- The job row is locked first, whatever its state, so that of two chunks finishing at once the second sees the first, and
+-- of a chunk that ends while its upload is completed one sees the other.
 CREATE OR REPLACE FUNCTION ingest.settle_job(p_job uuid) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     v_total record;
@@ -56,10 +57,10 @@ DECLARE
     v_code text;
     v_message text;
 BEGIN
-    SELECT * INTO v_job FROM ingest.jobs
-     WHERE id = p_job AND state IN ('pending', 'processing', 'paused') FOR NO KEY UPDATE;
-    IF NOT FOUND OR EXISTS (SELECT FROM ingest.chunks
-                             WHERE job_id = p_job AND state IN ('receiving', 'pending', 'processing')) THEN
+    SELECT * INTO v_job FROM ingest.jobs WHERE id = p_job FOR NO KEY UPDATE;
+    IF NOT FOUND OR v_job.state NOT IN ('pending', 'processing', 'paused')
+       OR EXISTS (SELECT FROM ingest.chunks
+                   WHERE job_id = p_job AND state IN ('receiving', 'pending', 'processing')) THEN
         RETURN;
     END IF;
     SELECT coalesce(sum(inserted), 0)::bigint AS inserted, coalesce(sum(updated), 0)::bigint AS updated,
@@ -115,7 +116,8 @@ BEGIN
         WITH pick AS MATERIALIZED (
             SELECT c.id FROM ingest.chunks c JOIN ingest.jobs j ON j.id = c.job_id
              WHERE c.state = 'pending' AND c.queue = p_queue AND c.run_at <= clock_timestamp()
-               AND j.state IN ('pending', 'processing') AND ingest.has_its_turn(c, j)
+               AND (j.state IN ('pending', 'processing') OR j.state = 'receiving' AND j.load = 'while_uploading')
+               AND ingest.has_its_turn(c, j)
              ORDER BY c.priority DESC, c.run_at, c.id LIMIT p_limit
                FOR NO KEY UPDATE OF c SKIP LOCKED),
         claimed AS (
@@ -136,9 +138,12 @@ BEGIN
     -- In the order of their ids, so that two workers that start several jobs at once cannot deadlock.
     FOR v_job IN
         WITH begun AS MATERIALIZED (
-            SELECT id FROM ingest.jobs WHERE id = ANY (v_jobs) AND state = 'pending' ORDER BY id FOR NO KEY UPDATE)
+            SELECT id FROM ingest.jobs
+             WHERE id = ANY (v_jobs) AND (state = 'pending' OR state = 'receiving' AND started_at IS NULL)
+             ORDER BY id FOR NO KEY UPDATE)
         UPDATE ingest.jobs j
-           SET state = 'processing', started_at = coalesce(started_at, clock_timestamp()), updated_at = clock_timestamp()
+           SET state = CASE state WHEN 'pending' THEN 'processing' ELSE state END,
+               started_at = coalesce(started_at, clock_timestamp()), updated_at = clock_timestamp()
           FROM begun WHERE j.id = begun.id
         RETURNING j.id
     LOOP
@@ -212,14 +217,14 @@ BEGIN
     RETURN 'finished';
 END $$;
 
--- The chunks of a job that is loaded as a whole, for whoever holds its first one; what an earlier try found is forgotten.
+-- The chunks of a job that is loaded as a whole, for whoever holds its first one; what an earlier try found is forgotten,
+-- but not how far it came (bytes_tried): progress does not go backwards.
 CREATE OR REPLACE FUNCTION ingest.begin_whole(p_chunk bigint, p_epoch bigint) RETURNS SETOF ingest.chunks LANGUAGE plpgsql AS $$
 DECLARE
     v_job uuid;
 BEGIN
     SELECT job_id INTO v_job FROM ingest.chunks WHERE id = p_chunk AND epoch = p_epoch AND state = 'processing' FOR SHARE;
     DELETE FROM ingest.rejects WHERE job_id = v_job;
-    UPDATE ingest.jobs SET bytes_tried = 0 WHERE id = v_job;
     RETURN QUERY SELECT * FROM ingest.chunks WHERE job_id = v_job ORDER BY ordinal;
 END $$;
 
@@ -368,6 +373,11 @@ BEGIN
     RETURN v_count;
 END $$;
 
+-- Whether rows of a job may get into its table.
+CREATE OR REPLACE FUNCTION ingest.is_loading(p_job ingest.jobs) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
+    SELECT p_job.state IN ('pending', 'processing', 'paused') OR p_job.state = 'receiving' AND p_job.load = 'while_uploading'
+$$;
+
 -- Stop a job that has rejected more than its budget allows: true when this call has stopped it. Called after the commit
 -- of a batch with rejects. The chunks are locked before the job, which waits for batches that have passed the fence, so
 -- the totals are exact; batches after them find their chunk cancelled, which the fence calls stale.
@@ -376,14 +386,13 @@ DECLARE
     v_job ingest.jobs;
     v_total record;
 BEGIN
-    SELECT * INTO v_job FROM ingest.jobs WHERE id = p_job AND state IN ('pending', 'processing', 'paused');
+    SELECT * INTO v_job FROM ingest.jobs j WHERE id = p_job AND ingest.is_loading(j);
     SELECT * INTO v_total FROM ingest.count_committed(p_job);
     IF NOT ingest.is_over_budget(v_job, v_total.records, v_total.rejected, p_sample) THEN
         RETURN false;
     END IF;
     PERFORM FROM ingest.chunks WHERE job_id = p_job AND state IN ('pending', 'processing') ORDER BY id FOR NO KEY UPDATE;
-    SELECT * INTO v_job FROM ingest.jobs
-     WHERE id = p_job AND state IN ('pending', 'processing', 'paused') FOR NO KEY UPDATE;
+    SELECT * INTO v_job FROM ingest.jobs j WHERE id = p_job AND ingest.is_loading(j) FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         RETURN false;                           -- it has ended meanwhile
     END IF;
@@ -419,7 +428,7 @@ END $$;
 
 -- Run failed chunks of a failed job again, and only them: p_chunks are those whose bytes are still there. What they have
 -- committed stays in the ledger and is not read again; epochs go on growing. Returns how many will run, 0 when the job
--- is not failed any more (somebody else was faster).
+-- is not failed any more (somebody else was faster), or never was whole.
 CREATE OR REPLACE FUNCTION ingest.retry_job(p_job uuid, p_chunks bigint[], p_actor text) RETURNS integer LANGUAGE plpgsql AS $$
 DECLARE
     v_queue text;
@@ -429,8 +438,8 @@ BEGIN
     GET DIAGNOSTICS v_count = ROW_COUNT;
     UPDATE ingest.jobs
        SET state = 'pending', error_code = NULL, error_message = NULL, finished_at = NULL, updated_at = clock_timestamp(),
-           inserted = 0, updated = 0, unchanged = 0, skipped = 0, rejected = 0
-     WHERE id = p_job AND state = 'failed' AND error_code <> 'E_TOO_MANY_REJECTS' AND v_count > 0
+           inserted = 0, updated = 0, unchanged = 0, skipped = 0, rejected = 0, bytes_tried = 0
+     WHERE id = p_job AND state = 'failed' AND error_code <> 'E_TOO_MANY_REJECTS' AND records IS NOT NULL AND v_count > 0
     RETURNING queue INTO v_queue;
     IF NOT FOUND THEN
         RETURN 0;
@@ -445,48 +454,86 @@ BEGIN
     RETURN v_count;
 END $$;
 
--- The upload is whole: its chunks and the job become claimable together. False when the job is no longer receiving.
-CREATE OR REPLACE FUNCTION ingest.complete_upload(p_job uuid, p_bytes bigint, p_sha256 bytea, p_records bigint)
-RETURNS boolean LANGUAGE plpgsql AS $$
+-- The upload is whole: its chunks and the job become claimable together, as far as they are not yet. Returns 'complete';
+-- 'gone' when the job is no longer receiving or its request has been served by another; 'duplicate' when the same bytes
+-- were loaded before, by job `duplicate`, and the client does not want that: then nothing has happened.
+CREATE OR REPLACE FUNCTION ingest.complete_upload(p_job uuid, p_bytes bigint, p_sha256 bytea, p_records bigint,
+                                                  OUT outcome text, OUT duplicate uuid)
+LANGUAGE plpgsql AS $$
 DECLARE
+    v_job ingest.jobs;
     v_queue text;
 BEGIN
+    outcome := 'gone';
+    SELECT * INTO v_job FROM ingest.jobs WHERE id = p_job AND state = 'receiving';
+    IF NOT FOUND OR ingest.is_served(v_job.request_key, v_job.request_part) THEN
+        RETURN;
+    END IF;
+    duplicate := ingest.find_duplicate(v_job, p_sha256);
+    IF duplicate IS NOT NULL AND v_job.refuse_duplicate THEN
+        outcome := 'duplicate';
+        RETURN;
+    END IF;
     UPDATE ingest.jobs
-       SET state = 'pending', bytes_total = p_bytes, bytes_received = p_bytes, sha256 = p_sha256, records = p_records,
+       SET state = CASE WHEN started_at IS NULL THEN 'pending' ELSE 'processing' END, bytes_total = p_bytes,
+           bytes_received = p_bytes, sha256 = p_sha256, records = p_records, duplicate_of = duplicate,
            updated_at = clock_timestamp()
      WHERE id = p_job AND state = 'receiving'
     RETURNING queue INTO v_queue;
     IF NOT FOUND THEN
-        RETURN false;
+        RETURN;
     END IF;
+    outcome := 'complete';
     UPDATE ingest.chunks SET state = 'pending', run_at = clock_timestamp() WHERE job_id = p_job AND state = 'receiving';
     PERFORM ingest.announce(p_job);
     PERFORM ingest.announce_work(v_queue);
     PERFORM ingest.settle_job(p_job);           -- a file without records has ended already
-    RETURN true;
 END $$;
 
--- The upload broke or the file cannot be loaded: nothing of it may ever be claimed.
+-- The upload broke or the file cannot be loaded: nothing of it may be claimed any more. What a job that is loaded while it
+-- is uploaded has in its table stays there; batches that have passed the fence are waited for, so the totals are exact.
 CREATE OR REPLACE FUNCTION ingest.fail_upload(p_job uuid, p_code text, p_message text) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+    v_job ingest.jobs;
+    v_total record;
+    v_failed ingest.chunks;
 BEGIN
-    UPDATE ingest.jobs
-       SET state = 'failed', error_code = p_code, error_message = p_message,
-           finished_at = clock_timestamp(), updated_at = clock_timestamp()
-     WHERE id = p_job AND state = 'receiving';
+    IF NOT EXISTS (SELECT FROM ingest.jobs WHERE id = p_job AND state = 'receiving') THEN
+        RETURN false;
+    END IF;
+    PERFORM FROM ingest.chunks WHERE job_id = p_job AND state IN ('pending', 'processing') ORDER BY id FOR NO KEY UPDATE;
+    SELECT * INTO v_job FROM ingest.jobs WHERE id = p_job AND state = 'receiving' FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         RETURN false;
     END IF;
     DELETE FROM ingest.chunks WHERE job_id = p_job AND state = 'receiving';
+    PERFORM ingest.cancel_chunks(p_job);
+    SELECT * INTO v_total FROM ingest.count_committed(p_job);
+    IF p_code = 'E_UPLOAD_GONE' THEN            -- not the upload's fault, if a chunk was in its way
+        SELECT * INTO v_failed FROM ingest.chunks WHERE job_id = p_job AND state = 'failed' ORDER BY ordinal LIMIT 1;
+    END IF;
+    UPDATE ingest.jobs
+       SET state = 'failed', error_code = coalesce(v_failed.error_code, p_code),
+           error_message = coalesce(v_failed.error_message, p_message)
+               || CASE load WHEN 'while_uploading'
+                            THEN format('; %s rows of the file are in the table, the rest was not loaded',
+                                        v_total.inserted + v_total.updated + v_total.unchanged) ELSE '' END,
+           inserted = v_total.inserted, updated = v_total.updated, unchanged = v_total.unchanged,
+           skipped = v_total.skipped, rejected = v_total.rejected,
+           finished_at = clock_timestamp(), updated_at = clock_timestamp()
+     WHERE id = p_job;
     PERFORM ingest.announce(p_job);
     RETURN true;
 END $$;
 
 -- Fail uploads whose receiver has been silent for p_silence (it was killed); returns their ids so that the objects can go.
+-- A resumable upload may be silent until it expires.
 CREATE OR REPLACE FUNCTION ingest.fail_silent_uploads(p_silence interval) RETURNS SETOF uuid LANGUAGE plpgsql AS $$
 DECLARE
     v_job uuid;
 BEGIN
-    FOR v_job IN SELECT id FROM ingest.jobs WHERE state = 'receiving' AND updated_at < clock_timestamp() - p_silence LOOP
+    FOR v_job IN SELECT id FROM ingest.jobs j WHERE state = 'receiving' AND updated_at < clock_timestamp() - p_silence
+                    AND NOT EXISTS (SELECT FROM ingest.uploads u WHERE u.job_id = j.id) LOOP
         IF ingest.fail_upload(v_job, 'E_UPLOAD_INCOMPLETE', 'the server stopped before the upload was complete; send the file again') THEN
             RETURN NEXT v_job;
         END IF;

@@ -42,11 +42,11 @@ CREATE OR REPLACE FUNCTION ingest.is_nobodys_fault(p_state text) RETURNS boolean
                                                        '40', '42', '53', '55', '57', '58', 'F0', 'XX')
 $$;
 
--- Merge the staged records p_low..p_high by p_statement ($1 = low, $2 = high; see loading/merge); where a stretch fails,
+-- Merge the staged records p_low..p_high by p_statement ($1 = low, $2 = high, $3 = p_room; see loading/merge); where a stretch fails,
 -- halve it under a savepoint until each refused record stands alone, in file order, so that of two records with one key the
 -- first wins. Returns a row with an ordinal for each record that was refused, and for each stretch that went in one without
 -- ordinal: its counts, its faults and who lost. Errors that say nothing about a record are raised.
-CREATE OR REPLACE FUNCTION ingest.merge_isolated(p_statement text, p_low integer, p_high integer)
+CREATE OR REPLACE FUNCTION ingest.merge_isolated(p_statement text, p_low integer, p_high integer, p_room bigint)
 RETURNS TABLE (ordinal integer, sql_state text, message text, column_name text, constraint_name text,
                constraint_columns text, constraint_rule text,
                inserted bigint, updated bigint, unchanged bigint, skipped bigint, good bigint, faults json, lost json)
@@ -65,7 +65,7 @@ BEGIN
         v_high := v_highs[v_depth];
         v_depth := v_depth - 1;
         BEGIN
-            EXECUTE p_statement INTO inserted, updated, unchanged, skipped, good, faults, lost USING v_low, v_high;
+            EXECUTE p_statement INTO inserted, updated, unchanged, skipped, good, faults, lost USING v_low, v_high, p_room;
             ordinal := NULL; sql_state := NULL; message := NULL; column_name := NULL; constraint_name := NULL;
             constraint_columns := NULL; constraint_rule := NULL;
             RETURN NEXT;

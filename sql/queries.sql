@@ -27,7 +27,7 @@ SELECT c.*, j.spec, j.mode, j.parent_id, j.max_stored_rejects, false AS has_budg
   FROM ingest.begin_whole($1, $2) c JOIN ingest.jobs j ON j.id = c.job_id ORDER BY c.ordinal;
 
 -- name: note_progress
-UPDATE ingest.jobs SET bytes_tried = $2, updated_at = clock_timestamp() WHERE id = $1 AND state = 'processing';
+UPDATE ingest.jobs SET bytes_tried = greatest(bytes_tried, $2), updated_at = clock_timestamp() WHERE id = $1 AND state = 'processing';
 
 -- name: over_budget
 -- What to say about job $1 when, of $2 records, $3 were rejected; NULL while that is within its budget.
@@ -86,25 +86,61 @@ UPDATE ingest.rejects r SET resolved_by = $2 FROM found WHERE r.id = found.id AN
 SELECT ingest.enforce_budget($1, $2);
 
 -- name: create_job
+-- Returns NULL, or which limit of the key $21 the job would exceed; then it was not made.
+WITH refusal AS MATERIALIZED (SELECT ingest.job_refusal($21) AS reason),
+     made AS (
 INSERT INTO ingest.jobs (id, dataset, filename, priority, queue, spec, bytes_total, mode, parent_id,
-                         max_rejects, max_rejects_percent, in_order, max_stored_rejects)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13);
+                         max_rejects, max_rejects_percent, in_order, max_stored_rejects,
+                         load, compression, refuse_duplicate, request_key, request_part, request_fingerprint, owner, key_id)
+SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21
+  FROM refusal WHERE reason IS NULL)
+SELECT reason FROM refusal;
 
 -- name: add_chunk
--- Not waited for on disk: nothing counts before complete_upload, whose commit brings these to the disk with it.
+-- Not waited for on disk: nothing counts before complete_upload, whose commit brings these to the disk with it; and what
+-- is committed about a chunk comes after it in the log. Claimable at once if the job is loaded while it is uploaded.
 WITH unhurried AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))
-INSERT INTO ingest.chunks (job_id, ordinal, queue, priority, object_key, object_offset, length_bytes, file_offset,
+INSERT INTO ingest.chunks (job_id, ordinal, queue, priority, state, object_key, object_offset, length_bytes, file_offset,
                            first_line, records, batch_ends, batch_records, batch_lines, batch_blanks)
-SELECT id, $2, queue, priority, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12
-  FROM (SELECT id, queue, priority FROM ingest.jobs WHERE id = $1 AND state = 'receiving' FOR SHARE) AS receiving, unhurried
-RETURNING id;
+SELECT id, $2, queue, priority, CASE load WHEN 'while_uploading' THEN 'pending' ELSE 'receiving' END,
+       $3, $4, $5, $6, $7, $8, $9, $10, $11, $12
+  FROM (SELECT id, queue, priority, load FROM ingest.jobs WHERE id = $1 AND state = 'receiving' FOR SHARE) AS receiving, unhurried
+RETURNING id, CASE state WHEN 'pending' THEN ingest.announce_work(queue) END;
 
 -- name: touch_upload
 UPDATE ingest.jobs SET bytes_received = greatest(bytes_received, $2), updated_at = clock_timestamp()
  WHERE id = $1 AND state = 'receiving' RETURNING true;
 
 -- name: complete_upload
-SELECT ingest.complete_upload($1, $2, $3, $4);
+SELECT * FROM ingest.complete_upload($1, $2, $3, $4);
+
+-- name: upload_backlog
+-- The bytes of job $1 that are stored and wait to be loaded, and the chunk that stands in the way of those after it. No row
+-- when the job takes no more data.
+SELECT (SELECT coalesce(sum(c.length_bytes), 0)::bigint FROM ingest.chunks c
+         WHERE c.job_id = j.id AND c.state IN ('pending', 'processing')) AS bytes,
+       (SELECT c.error_message FROM ingest.chunks c
+         WHERE c.job_id = j.id AND c.state = 'failed' AND j.in_order ORDER BY c.ordinal LIMIT 1) AS failure
+  FROM ingest.jobs j WHERE j.id = $1 AND j.state = 'receiving';
+
+-- name: begin_request
+SELECT * FROM ingest.begin_request($1, $2, $3, $4, $5);
+
+-- name: renew_request
+UPDATE ingest.request_keys SET renewed_at = clock_timestamp() WHERE id = $1 AND holder = $2;
+
+-- name: end_request
+SELECT ingest.end_request($1, $2, $3);
+
+-- name: forget_requests
+-- Keys that have expired and that nobody holds any more; a holder that was silent for $1 is dead.
+DELETE FROM ingest.request_keys
+ WHERE expires_at < clock_timestamp() AND (holder IS NULL OR renewed_at < clock_timestamp() - $1::interval);
+
+-- name: job_of_request
+-- The job that file $2 of the request with key $1 has become.
+SELECT id, sha256, request_fingerprint AS fingerprint FROM ingest.jobs
+ WHERE request_key = $1 AND request_part = $2 AND sha256 IS NOT NULL;
 
 -- name: fail_upload
 SELECT ingest.fail_upload($1, $2, $3);
@@ -113,8 +149,8 @@ SELECT ingest.fail_upload($1, $2, $3);
 SELECT ingest.fail_silent_uploads($1) AS job_id;
 
 -- name: jobs_by_id
--- Jobs with the progress of their chunks and, for chunks at work, of their ledger.
-SELECT j.*, p.*, clock_timestamp() AS read_at,
+-- Jobs with the progress of their chunks and, for chunks at work, of their ledger; for jobs at work with their latest pace.
+SELECT j.*, p.*, r.*, clock_timestamp() AS read_at,
        (SELECT count(DISTINCT r.line) FROM ingest.rejects r WHERE r.job_id = j.id AND r.resolved_by IS NOT NULL) AS resolved
   FROM ingest.jobs j
   CROSS JOIN LATERAL (
@@ -136,15 +172,18 @@ SELECT j.*, p.*, clock_timestamp() AS read_at,
                 FROM ingest.ledger g WHERE g.chunk_id = c.id AND c.state IN ('pending', 'processing', 'failed', 'cancelled')) l
            ON c.epoch > 0 AND c.state <> 'completed'
         WHERE c.job_id = j.id) p
+  LEFT JOIN LATERAL ingest.recent_pace(j.id) r ON j.state IN ('receiving', 'processing')
  WHERE j.id = ANY ($1);
 
 -- name: page_of_job_ids
+-- Of all owners when $5 is NULL.
 SELECT id FROM ingest.jobs
- WHERE ($3::text IS NULL OR state = $3) AND ($4::text IS NULL OR dataset = $4)
+ WHERE ($3::text IS NULL OR state = $3) AND ($4::text IS NULL OR dataset = $4) AND ($5::text IS NULL OR owner = $5)
  ORDER BY created_at DESC, id DESC LIMIT $1 OFFSET $2;
 
 -- name: count_jobs
-SELECT count(*) FROM ingest.jobs WHERE ($1::text IS NULL OR state = $1) AND ($2::text IS NULL OR dataset = $2);
+SELECT count(*) FROM ingest.jobs
+ WHERE ($1::text IS NULL OR state = $1) AND ($2::text IS NULL OR dataset = $2) AND ($3::text IS NULL OR owner = $3);
 
 -- name: page_of_chunks
 SELECT c.ordinal, c.state AS status, c.attempt, c.worker_id, w.host AS worker_host, w.pid AS worker_pid, c.file_offset,
@@ -204,9 +243,10 @@ SELECT line, (array_agg(raw ORDER BY id))[1] AS raw, (array_agg(raw_bytes ORDER 
 SELECT spec FROM ingest.jobs WHERE id = $1;
 
 -- name: failed_chunks
--- The failed chunks of job $1, the job's queue, and whether a chunk needs those before it.
+-- The failed chunks of job $1 if all of its file is there, the job's queue, and whether a chunk needs those before it.
 SELECT c.id, c.object_key, c.queue, j.in_order OR j.mode <> 'batches' AS needs_all
-  FROM ingest.chunks c JOIN ingest.jobs j ON j.id = c.job_id WHERE c.job_id = $1 AND c.state = 'failed' ORDER BY c.id;
+  FROM ingest.chunks c JOIN ingest.jobs j ON j.id = c.job_id
+ WHERE c.job_id = $1 AND c.state = 'failed' AND j.records IS NOT NULL ORDER BY c.id;
 
 -- name: retry_job
 SELECT ingest.retry_job($1, $2, $3);
@@ -243,13 +283,84 @@ SELECT count(*) FILTER (WHERE state = 'pending') AS pending,
        coalesce(extract(epoch FROM clock_timestamp() - min(run_at) FILTER (WHERE state = 'pending')), 0)::float8 AS oldest_age_s
   FROM ingest.chunks WHERE state IN ('pending', 'processing') AND isfinite(run_at);
 
+-- name: statistics
+-- The service as a whole: jobs by state, what ended within $1, and how fast rows come in now.
+SELECT s.*, e.*, r.rows_per_second
+  FROM (SELECT coalesce(jsonb_object_agg(state, jobs), '{}') AS states
+          FROM (SELECT state, count(*) AS jobs FROM ingest.jobs GROUP BY state) AS t) AS s,
+       (SELECT count(*) FILTER (WHERE state = 'completed') AS completed, count(*) FILTER (WHERE state = 'failed') AS failed,
+               count(*) FILTER (WHERE state = 'cancelled') AS cancelled, coalesce(sum(bytes_total), 0)::bigint AS bytes,
+               coalesce(sum(inserted), 0)::bigint AS inserted, coalesce(sum(updated), 0)::bigint AS updated,
+               coalesce(sum(unchanged), 0)::bigint AS unchanged, coalesce(sum(skipped), 0)::bigint AS skipped,
+               coalesce(sum(rejected), 0)::bigint AS rejected
+          FROM ingest.jobs WHERE finished_at > clock_timestamp() - $1::interval) AS e,
+       ingest.overall_pace() AS r (rows_per_second);
+
+-- name: count_jobs_by_state
+SELECT state, count(*) AS count FROM ingest.jobs GROUP BY state;
+
+-- name: count_chunks_by_state
+SELECT state, count(*) AS count FROM ingest.chunks GROUP BY state;
+
 -- name: jobs_with_objects
 -- Which of the jobs in $1 exist, and whether their stored chunks may still be read: not when the job has ended, except
--- for failed chunks, which can be retried (not those of a job over its error budget).
+-- for failed chunks, which can be retried (not those of a job over its error budget). A resumable upload has its object
+-- before its job is written.
 SELECT id, state NOT IN ('completed', 'cancelled')
-           AND (state <> 'failed' OR error_code <> 'E_TOO_MANY_REJECTS'
+           AND (state <> 'failed' OR error_code <> 'E_TOO_MANY_REJECTS' AND records IS NOT NULL
                                      AND EXISTS (SELECT FROM ingest.chunks c WHERE c.job_id = j.id AND c.state = 'failed')) AS needed
-  FROM ingest.jobs j WHERE id = ANY ($1);
+  FROM ingest.jobs j WHERE id = ANY ($1)
+ UNION ALL
+SELECT job_id, state = 'open' FROM ingest.uploads u
+ WHERE job_id = ANY ($1) AND NOT EXISTS (SELECT FROM ingest.jobs j WHERE j.id = u.job_id);
+
+-- name: create_upload
+-- No row when $7 uploads are open already.
+INSERT INTO ingest.uploads (id, job_id, length, options, metadata, expires_at)
+SELECT $1, $2, $3, $4, $5, clock_timestamp() + $6::interval
+ WHERE (SELECT count(*) FROM (SELECT FROM ingest.uploads WHERE state = 'open' LIMIT $7) AS open) < $7
+RETURNING *;
+
+-- name: upload_by_id
+SELECT u.*, clock_timestamp() >= expires_at AS expired, EXISTS (SELECT FROM ingest.jobs j WHERE j.id = u.job_id) AS has_job
+  FROM ingest.uploads u WHERE id = $1;
+
+-- name: hold_upload
+-- From now on only the request $2 may write to upload $1.
+UPDATE ingest.uploads SET holder = $2 WHERE id = $1 AND state = 'open' RETURNING id;
+
+-- name: uploads_taken
+-- Those of the uploads $1 (held by the requests $2, parallel) that another request has taken since, or that have gone.
+SELECT h.id FROM unnest($1::uuid[], $2::uuid[]) AS h(id, holder)
+ WHERE NOT EXISTS (SELECT FROM ingest.uploads u WHERE u.id = h.id AND u.holder = h.holder AND u.state = 'open');
+
+-- name: cut_so_far
+-- What of job $1 is cut into chunks: the next byte and physical line, the last ordinal, the records.
+SELECT j.state, j.spec, coalesce(c.ordinal, 0) AS ordinal, c.file_offset + c.length_bytes AS cut_to,
+       (c.first_line + (SELECT sum(n) FROM unnest(c.batch_lines) AS l(n)))::bigint AS line,
+       coalesce((SELECT sum(records) FROM ingest.chunks WHERE job_id = j.id), 0)::bigint AS records
+  FROM ingest.jobs j
+  LEFT JOIN LATERAL (SELECT * FROM ingest.chunks WHERE job_id = j.id ORDER BY ordinal DESC LIMIT 1) AS c ON true
+ WHERE j.id = $1;
+
+-- name: set_upload_length
+UPDATE ingest.uploads SET length = $3 WHERE id = $1 AND holder = $2 AND state = 'open' AND length IS NULL AND received <= $3
+RETURNING id;
+
+-- name: advance_upload
+SELECT ingest.advance_upload($1, $2, $3, $4, $5);
+
+-- name: finish_upload
+SELECT ingest.finish_upload($1, $2, $3, $4, $5);
+
+-- name: refuse_upload
+SELECT ingest.refuse_upload($1, $2, $3, $4);
+
+-- name: remove_upload
+SELECT state FROM ingest.remove_upload($1, $2, $3);
+
+-- name: expire_uploads
+SELECT ingest.expire_uploads() AS job_id;
 
 -- name: unfinished_job_of_queue
 SELECT id, state FROM ingest.jobs WHERE queue = $1 AND state IN ('pending', 'processing') ORDER BY created_at DESC LIMIT 1;
@@ -310,7 +421,7 @@ SELECT t AS name FROM unnest($1::text[]) AS u (t) WHERE to_regtype(t) IS NULL;
 SELECT ingest.may_drop_rows($1::text::regclass);
 
 -- name: merge_isolated
-SELECT * FROM ingest.merge_isolated($1, $2, $3);
+SELECT * FROM ingest.merge_isolated($1, $2, $3, $4);
 
 -- name: target_rules
 -- What the tables $1.$2 (parallel arrays, numbered from 1) demand of their rows; see loading.tablerules. References to the
@@ -355,15 +466,47 @@ SELECT number, 'unforeseeable', 'rows may be dropped or changed, or may not be r
     OR NOT has_table_privilege(relid, 'SELECT')
  ORDER BY target, place, kind, name;
 
--- name: refused_texts
--- Which of the texts $3, meant for column number $2 of record $1, the columns' types $4 refuse, and why (PostgreSQL 16).
-SELECT u.ordinal, u.place, e.sql_error_code AS sql_state, e.message
-  FROM unnest($1::integer[], $2::integer[], $3::text[]) AS u(ordinal, place, value)
- CROSS JOIN LATERAL pg_input_error_info(u.value, ($4::text[])[u.place]) AS e
- WHERE NOT pg_input_is_valid(u.value, ($4::text[])[u.place]);
-
 -- name: refused_texts_one_by_one
--- The same for any type, and for NULL, which a domain may refuse.
+-- Which of the texts $3, meant for column number $2 of record $1, the columns' types $4 refuse, and why; of any type, and
+-- NULL too, which a domain may refuse.
 SELECT u.ordinal, u.place, e.sql_state, e.message
   FROM unnest($1::integer[], $2::integer[], $3::text[]) AS u(ordinal, place, value)
  CROSS JOIN LATERAL ingest.input_error(u.value, ($4::text[])[u.place]) AS e;
+
+-- name: create_key
+INSERT INTO ingest.keys (prefix, secret_sha256, owner, scopes, expires_at, bytes_per_day, open_jobs, requests_per_second,
+                         jobs_per_second)
+VALUES ($1, $2, $3, $4, clock_timestamp() + $5::interval, $6, $7, $8, $9);
+
+-- name: key_by_prefix
+SELECT id, prefix, secret_sha256, owner, scopes, bytes_per_day, requests_per_second, revoked_at IS NOT NULL AS revoked,
+       extract(epoch FROM expires_at - clock_timestamp())::float8 AS expires_in_s
+  FROM ingest.keys WHERE prefix = $1;
+
+-- name: list_keys
+SELECT k.prefix, k.owner, k.scopes, k.bytes_per_day, k.open_jobs, k.requests_per_second, k.jobs_per_second, k.created_at,
+       k.expires_at, k.revoked_at, k.last_used_at, coalesce(u.bytes, 0) AS bytes_today,
+       CASE WHEN k.revoked_at IS NOT NULL THEN 'revoked' WHEN k.expires_at <= clock_timestamp() THEN 'expired'
+            ELSE 'active' END AS status
+  FROM ingest.keys k
+  LEFT JOIN ingest.key_usage u ON u.key_id = k.id AND u.day = (clock_timestamp() AT TIME ZONE 'UTC')::date
+ ORDER BY k.created_at, k.prefix;
+
+-- name: revoke_key
+UPDATE ingest.keys SET revoked_at = coalesce(revoked_at, clock_timestamp()) WHERE prefix = $1 RETURNING prefix;
+
+-- name: has_keys
+SELECT EXISTS (SELECT FROM ingest.keys WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > clock_timestamp()));
+
+-- name: note_key_use
+UPDATE ingest.keys SET last_used_at = clock_timestamp()
+ WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < clock_timestamp() - interval '1 minute');
+
+-- name: take_bytes
+SELECT * FROM ingest.take_bytes($1, $2);
+
+-- name: give_back_bytes
+UPDATE ingest.key_usage SET bytes = greatest(bytes - $3, 0) WHERE key_id = $1 AND day = $2;
+
+-- name: owner_of_job
+SELECT owner FROM ingest.jobs WHERE id = $1;

@@ -25,7 +25,8 @@ from tests.processes import Starter, clean_environment, starting
 TEMPLATE = "ingest_template"
 EMPTY = """
 set client_min_messages = warning;
-truncate ingest.jobs, ingest.rejects, ingest.workers, ingest.audit restart identity cascade;
+truncate ingest.jobs, ingest.uploads, ingest.rejects, ingest.workers, ingest.request_keys, ingest.audit
+  restart identity cascade;
 drop schema public cascade;
 create schema public;
 """

@@ -15,17 +15,19 @@ PACKAGE = Path(__file__).parent.parent / "ingest"
 
 # From the top down. A package stands for all of its modules.
 LAYERS = {
-    6: {"__main__", "cli", "datasetcommands", "remotecommands", "remote", "remoteshow", "environment"},
-    5: {"service", "localload"},
+    6: {"__main__", "cli", "datasetcommands", "keycommands", "remotecommands", "remote", "remoteshow", "environment"},
+    5: {"service", "localload", "measuring"},
     4: {"web"},
     3: {"poller", "chunkrun", "reader", "writer", "heartbeat", "janitor", "worker", "work", "leases", "order",
         "wholefile"},
-    2: {"receiving", "upload", "cutter", "jobs", "queue", "loading", "datasets", "targets", "storage", "objects", "events", "rejects",
-        "rejectcsv", "retrying", "control"},
-    1: {"database", "statements", "datasetfiles", "logs", "memory", "client"},
+    2: {"receiving", "resumable", "held", "follower", "uploadrows", "sources", "admission", "upload", "cutter", "intake",
+        "jobs", "queue", "loading", "datasets", "targets", "keys", "storage", "objects", "spool", "events", "rejects",
+        "rejectcsv", "retrying", "idempotency", "packing", "watching", "statistics", "control", "census"},
+    1: {"database", "statements", "datasetfiles", "logs", "memory", "client", "metrics"},
     0: {
         "definitions",
-        "job", "spec", "budget", "formats", "formula", "chunk", "batch", "reject", "accounts", "dialect", "header", "splitter", "bits", "settings", "errors",
+        "caller", "apikey", "job", "spec", "budget", "formats", "formula", "chunk", "batch", "reject", "accounts", "dialect", "header", "splitter", "bits", "settings", "errors",
+        "unpacking", "digests",
     },
 }  # fmt: skip
 LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names}
@@ -38,7 +40,17 @@ OUTSIDE_WORLD = {
 }  # fmt: skip
 MAY_READ_ENVIRONMENT = {"__main__", "cli", "environment"}
 # cli: the files a person names on the command line; environment: .env.
-MAY_TOUCH_FILES = {"cli", "datasetcommands", "storage", "objects", "database", "statements", "datasetfiles", "memory"}
+MAY_TOUCH_FILES = {
+    "cli",
+    "datasetcommands",
+    "storage",
+    "objects",
+    "spool",
+    "database",
+    "statements",
+    "datasetfiles",
+    "memory",
+}
 FILE_MODULES = {"shutil", "tempfile", "fcntl", "glob", "mmap"}
 FILE_CALLS = {
     "read_text", "read_bytes", "write_text", "write_bytes", "mkdir", "unlink", "rmdir", "iterdir", "rglob",
@@ -119,6 +131,12 @@ def test_the_client_knows_nothing_of_the_service_but_its_errors(module: Module) 
 def test_only_database_crosses_into_asyncio(module: Module) -> None:
     if module.part != "database":
         assert not module.foreign_imports() & ASYNCIO
+
+
+@every_module
+def test_only_the_metrics_know_whom_they_are_for(module: Module) -> None:
+    if module.name not in ("metrics", "web.metrics"):
+        assert "prometheus_client" not in module.foreign_imports()
 
 
 @every_module

@@ -46,6 +46,8 @@ SESSION_SETTINGS = {
     "lock_timeout": "5000",
     "idle_in_transaction_session_timeout": "15000",
     "client_min_messages": "notice",
+    # Its estimates for a page of jobs are far off, and compiling takes a hundred times what running does.
+    "jit": "off",
 }
 
 # A backend in the middle of a statement would otherwise go on, and keep its locks, after its client has died.

@@ -15,8 +15,8 @@ Mistake = tuple[Path, str]
 # Names that requests give other meanings to, now or later.
 REQUEST_OPTIONS = frozenset(
     {
-        "dataset", "delimiter", "encoding", "escape", "header", "load", "max_rejects", "mode", "null", "on_ragged",
-        "parent", "priority", "quote",
+        "dataset", "delimiter", "encoding", "escape", "header", "load", "max_rejects", "mode", "null", "on_duplicate",
+        "on_ragged", "parent", "priority", "quote",
     }
 )  # fmt: skip
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ingest.caller import Caller
 from ingest.definitions.matching import Reading
 from ingest.definitions.model import Definition
 from ingest.definitions.planning import (
@@ -33,6 +34,11 @@ class DefinedDataset:
     def name(self) -> str:
         """The name that requests use."""
         return self.definition.name
+
+    def is_for(self, caller: Caller) -> bool:
+        """Whether the caller may load into it and know of it: when it names owners, they alone and admins."""
+        owners = self.definition.owners
+        return not owners or caller.is_admin or caller.owner in owners
 
     def check_parameters(self, parameters: Mapping[str, str]) -> None:
         """Raise RequestError (E_OPTION) for a parameter that the dataset does not take, or one that is missing."""

@@ -121,6 +121,7 @@ class Definition(Part):
 
     name: Annotated[str, Field(pattern=NAME)]
     description: str | None = None
+    owners: Words = ()  # whose keys may use it; nobody named: everybody's
     unknown_columns: Literal["reject", "ignore"] = "reject"
     order: Order = Order.FILE
     max_rejects: Annotated[Text, Field(pattern=r"^(\d{1,18}|(100|\d{1,2}(\.\d{1,4})?) ?%)$")] | None = None

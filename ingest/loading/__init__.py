@@ -2,7 +2,11 @@
 
     direct     no plan: the batch's bytes go unparsed into COPY; PostgreSQL is the validator
     skipped    the records that such a COPY skipped, and why
-    staged     a plan, or a batch that is not clean: staged, judged and merged by one statement, halved where it fails
+    staged     a plan: staged, judged and merged by one statement, halved where it fails
+    isolated   a batch that is not clean, by the cheapest of these that can do it:
+    sifted     direct for the records whose keys are free, staged for the others
+    keys       a batch's bytes -> the key columns of its records
+    merging    the merge of staged records, and what became of each
     staging    the temporary tables for that
     texts      a field of a plan -> SQL from a cell's text to a value, and the conditions that reject it
     tablerules what the target tables demand, from the catalogue
@@ -12,11 +16,13 @@
     findings   what that statement found -> rejects
     screening  malformed records (field count, encoding) and moving dates, found before PostgreSQL sees them
     patterns   the search for what COPY must not see
+    locating   where the records of a batch are
+    asking     which texts their types refuse
     fields     one record -> its fields, by COPY's rules
     reasons    SQLSTATE -> the reject's stable code and its sentence
 
 `load_whole` and `load_isolated` are what writers call. A batch that is not in the ledger afterwards changed nothing.
-`load_within` is for a job that is loaded as a whole, in one transaction of its caller.
+`load_within` and `isolate_within` are for a job that is loaded as a whole, in one transaction of its caller.
 """
 
 from __future__ import annotations
@@ -26,13 +32,23 @@ from functools import partial
 
 from ingest.batch import Batch, BatchResult
 from ingest.database import Database, Held, Session
-from ingest.errors import RowError
-from ingest.loading.direct import copy_direct
-from ingest.loading.staged import copy_staged, isolate
+from ingest.loading.direct import MANY, copy_direct
+from ingest.loading.isolated import MANY_BAD, TAKEN_KEY, isolate
+from ingest.loading.staged import copy_staged
 from ingest.loading.staging import begin, begin_whole, empty_staging, write_rejects
+from ingest.metrics import Way as WayName
 from ingest.queue import commit_batch
 
-__all__ = ["begin_whole", "load_isolated", "load_whole", "load_within", "write_rejects"]
+__all__ = [
+    "begin_whole",
+    "expected_after",
+    "isolate_within",
+    "load_isolated",
+    "load_whole",
+    "load_within",
+    "way_of",
+    "write_rejects",
+]
 
 # Brings a batch in; the text opens its transaction, or its part of one.
 Way = Callable[[Session, Batch, str], Awaitable[BatchResult]]
@@ -47,23 +63,43 @@ async def load_whole(database: Database, batch: Batch) -> BatchResult:
     return await _load(database, batch, _whole(batch))
 
 
-async def load_isolated(database: Database, batch: Batch, *, expecting: bool = False) -> BatchResult:
+async def load_isolated(database: Database, batch: Batch, *, after: str | None = None) -> BatchResult:
     """Load every good record of a batch, the others go to the rejects. Raises as `load_whole`, but no RowError.
 
-    `expecting`: many are bad, as the batch before has shown.
+    `after`: the SQLSTATE with which `load_whole` failed, or what `expected_after` the batch before.
     """
-    return await _load(database, batch, partial(isolate, expecting=expecting))
+    return await _load(database, batch, partial(isolate, after=after))
+
+
+def expected_after(batch: Batch, result: BatchResult) -> str | None:
+    """Return the SQLSTATE that is likely to keep the next batch from being loaded whole, None for none."""
+    if result.rejected > MANY * batch.range.records:
+        return MANY_BAD
+    return TAKEN_KEY if any(reject.sqlstate == TAKEN_KEY for reject in result.rejects) else None
 
 
 async def load_within(held: Held, batch: Batch) -> BatchResult:
-    """Load every good record of a batch inside the open transaction of `held`; rejects and counts are the caller's.
+    """Load a batch by one COPY inside the open transaction of `held`; rejects and counts are the caller's.
 
-    Raises ConflictError, UnavailableError, PermanentError: then the transaction cannot go on.
+    Raises RowError when a record is in the way; then `isolate_within` must follow. Raises ConflictError,
+    UnavailableError, PermanentError: then the transaction cannot go on.
     """
-    try:
-        return await _within(held, batch, _whole(batch), "SAVEPOINT batch", "SET CONSTRAINTS ALL IMMEDIATE")
-    except RowError:
-        return await _within(held, batch, isolate, "ROLLBACK TO SAVEPOINT batch", "SAVEPOINT records")
+    return await _within(held, batch, _whole(batch), "SAVEPOINT batch", "SET CONSTRAINTS ALL IMMEDIATE")
+
+
+async def isolate_within(held: Held, batch: Batch, *, after: str | None) -> BatchResult:
+    """Load every good record of a batch that `load_within` could not take whole, because of the SQLSTATE `after`.
+
+    Raises as that, but no RowError.
+    """
+    # Not sifted: its staging tables would have to be emptied for each batch, too.
+    isolated = partial(isolate, after=MANY_BAD if after == MANY_BAD else None)
+    return await _within(held, batch, isolated, "ROLLBACK TO SAVEPOINT batch", "SAVEPOINT records")
+
+
+def way_of(batch: Batch) -> WayName:
+    """Return the name of the way by which a batch is tried first."""
+    return "staged" if batch.chunk.spec.plan else "direct"
 
 
 def _whole(batch: Batch) -> Way:

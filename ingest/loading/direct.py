@@ -11,8 +11,14 @@ from ingest.database import Session, column_list
 from ingest.errors import AccountingError, RowError
 from ingest.loading.screening import may_copy
 from ingest.loading.skipped import SKIPS_BAD_VALUES_SINCE, skipped_records
-from ingest.loading.staging import copy_options, target
+from ingest.loading.staging import copy_options, room_for_rejects, target
+from ingest.spec import LoadSpec
 from ingest.statements import statement
+
+# From here on COPY can be told to give up on a batch that is mostly bad: a notice for each record costs too much.
+GIVES_UP_SINCE = 18
+# The share of bad records in a batch that makes it one, and lets one expect the same of the next; so many cost little.
+MANY, FEW = 0.1, 500
 
 
 async def copy_direct(session: Session, batch: Batch, opening: str) -> BatchResult:
@@ -20,16 +26,23 @@ async def copy_direct(session: Session, batch: Batch, opening: str) -> BatchResu
     if not may_copy(batch):
         raise RowError("the batch holds lines that COPY would misread", sqlstate="22P04")
     spec = batch.chunk.spec
-    skip = ", ON_ERROR ignore, LOG_VERBOSITY verbose" if session.server_major >= SKIPS_BAD_VALUES_SINCE else ""
-    names = column_list([column.name for column in spec.columns])
     copied = await session.copy(
-        f"{opening}; COPY {target(spec)} ({names}) FROM STDIN ({copy_options(spec.dialect)}{skip})", batch.data
+        f"{opening}; {copy_statement(spec, batch.range.records, session.server_major)}", batch.data
     )
     if copied.rows == batch.range.records:
         return BatchResult(inserted=copied.rows)
-    skipped, rejects = await skipped_records(session, batch, copied)
+    room = await room_for_rejects(session, batch)
+    skipped, rejects = await skipped_records(session, batch, copied, room)
     rejected = len(skipped)
     dropped = batch.range.records - copied.rows - rejected
     if dropped and not await session.value(statement("may_drop_rows"), target(spec)):
         raise AccountingError(f"COPY took {copied.rows} of {batch.range.records} records and named {rejected}")
     return BatchResult(inserted=copied.rows, skipped=dropped, rejected=rejected, rejects=tuple(rejects))
+
+
+def copy_statement(spec: LoadSpec, records: int, server_major: int) -> str:
+    """Return the COPY of so many records into the table, which passes over some bad values where the server can."""
+    skip = ", ON_ERROR ignore, LOG_VERBOSITY verbose" if server_major >= SKIPS_BAD_VALUES_SINCE else ""
+    limit = f", REJECT_LIMIT {max(FEW, int(records * MANY))}" if server_major >= GIVES_UP_SINCE else ""
+    names = column_list([column.name for column in spec.columns])
+    return f"COPY {target(spec)} ({names}) FROM STDIN ({copy_options(spec.dialect)}{skip}{limit})"

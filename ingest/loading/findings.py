@@ -92,7 +92,7 @@ class Findings:
             else:
                 found.append(self._taken(row["ordinal"], row["number"]))
         for ordinal in alone:
-            rows = await session.fetch(statement("merge_isolated"), plain.sql, ordinal, ordinal)
+            rows = await session.fetch(statement("merge_isolated"), plain.sql, ordinal, ordinal, None)
             if rows[0]["ordinal"] is None:
                 raise RowError("a record was refused for a reason that cannot be told apart", sqlstate="22P04")
             found.append(self._refusal(constraint_reason(rows[0])))

@@ -2,7 +2,8 @@
 
 Written once for a plan; run for whole batches and, when something still fails, for halves of them down to one record.
 It returns one row: inserted, updated, unchanged, skipped and good (records without a fault), and two JSON lists: faults
-([ordinal, [numbers of faults]]) and lost (ordinals of good records whose key is taken).
+([ordinal, [numbers of faults]] of the first $3 records with any; all if NULL) and lost (ordinals of good records whose
+key is taken).
 
 Rows go in by the order of their key, so that writers that meet on the same keys wait for one another instead of
 deadlocking. Of records with one key the last wins in an upsert and the first in a skip; the others count as updated

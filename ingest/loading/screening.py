@@ -178,6 +178,17 @@ def reject_of(
 ) -> Reject:  # fmt: skip
     """Build the reject for a record that begins at byte `start` of the batch and line `line` of the file."""
     value = _value_of(record, column, batch) if column else None
+    return reject_with(
+        batch, line=line, start=start, record=record, code=code, message=message,
+        column=column, sqlstate=sqlstate, value=value,
+    )  # fmt: skip
+
+
+def reject_with(
+    batch: Batch, *, line: int, start: int, record: bytes, code: str, message: str,
+    column: str | None, sqlstate: str | None, value: str | None,
+) -> Reject:  # fmt: skip
+    """Build the same where the column's value is known already."""
     return Reject(
         line=line,
         byte_offset=batch.chunk.cut.file_offset + batch.range.start + start,

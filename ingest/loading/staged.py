@@ -10,20 +10,14 @@ faults of a record are found at once. Three steps, each for what the one before 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
-
 from ingest.batch import Batch, BatchResult
-from ingest.database import Record, Session
-from ingest.errors import AccountingError, RowError
-from ingest.loading.findings import Findings, rejects_of
+from ingest.database import Session
+from ingest.errors import RowError
 from ingest.loading.judging import Staging
-from ingest.loading.merge import MergeStatement, merge_statement
-from ingest.loading.reasons import Reason
+from ingest.loading.merging import Merging, plan_of
 from ingest.loading.screening import MAX_RECORDS, has_moving_dates, may_stage, records_of, screened
 from ingest.loading.skipped import SKIPS_BAD_VALUES_SINCE, skipped_records
 from ingest.loading.staging import (
-    constraint_reason,
     copy_options,
     prepare_staging,
     prepare_typed_staging,
@@ -31,43 +25,17 @@ from ingest.loading.staging import (
     staging_table,
     typed_staging_table,
 )
-from ingest.loading.tablerules import rules_of
-from ingest.queue import resolve_rejects
-from ingest.reject import Reject
-from ingest.spec import Plan, plain_plan
-from ingest.splitter import Records
-from ingest.statements import statement
 
 # Sorting and grouping a batch stays in memory; compiling a statement costs more than it saves on one batch.
 SETTINGS = "SET LOCAL work_mem = '32MB'; SET LOCAL jit = off"
 
 
-COUNTS = ("inserted", "updated", "unchanged", "skipped")
-
-
 async def copy_staged(session: Session, batch: Batch, opening: str) -> BatchResult:
     """Load a batch by its dataset's plan. Raises RowError when the batch has to be isolated."""
-    return await _raw(session, batch, opening, isolating=False)
+    return await copy_raw(session, batch, opening, isolating=False)
 
 
-async def isolate(session: Session, batch: Batch, opening: str, *, expecting: bool = False) -> BatchResult:
-    """Load the good records of a batch, by its plan or as they are, and return all others as rejects.
-
-    `expecting`: many are bad, as in the batch before. Then values are judged by the statement, since COPY tells of each
-    bad one in a notice, which costs more. Rejects beyond what the job may still store are counted only.
-    """
-    await session.execute(opening)
-    room = await session.value(statement("room_for_rejects"), batch.chunk.job_id)
-    if may_stage(batch):
-        # The savepoint keeps a failure from ending the transaction.
-        raw = partial(_raw, batch=batch, opening=SETTINGS, room=room, isolating=True, expecting=expecting)
-        result = await session.attempt(raw)
-        if result is not None:
-            return result
-    return await _screened(session, batch, room)
-
-
-async def _raw(
+async def copy_raw(
     session: Session,
     batch: Batch,
     opening: str,
@@ -76,12 +44,15 @@ async def _raw(
     expecting: bool = False,
     room: int = MAX_RECORDS,
 ) -> BatchResult:
-    """Stage the bytes as they are and merge them. Raises RowError when they are not well-formed."""
+    """Stage the bytes as they are and merge them. Raises RowError when they are not well-formed.
+
+    `isolating`: a record whose key is taken is a reject and does not fail the statement. `expecting`: many values are
+    bad; then they are judged by the statement, since COPY tells of each in a notice, which costs more.
+    """
     if not may_stage(batch):
         raise RowError("the batch holds lines that COPY would misread", sqlstate="22P04")
-    plan = _plan(batch)
     moving_dates = has_moving_dates(batch)
-    typed = plan.is_plain and not (moving_dates or expecting) and session.server_major >= SKIPS_BAD_VALUES_SINCE
+    typed = plan_of(batch).is_plain and not (moving_dates or expecting) and _skips_bad_values(session)
     types = batch.chunk.spec.types
     prepare = prepare_typed_staging(types) if typed else prepare_staging(len(types))
     table, names = typed_staging_table(types) if typed else staging_table(len(types))
@@ -89,7 +60,7 @@ async def _raw(
     copied = await session.copy(
         f"{opening}; {SETTINGS}; {prepare}; COPY {table} ({names}) FROM STDIN ({options})", batch.data
     )
-    skipped, rejects = await skipped_records(session, batch, copied) if typed else ([], [])
+    skipped, rejects = await skipped_records(session, batch, copied, room) if typed else ([], [])
     if copied.rows + len(skipped) != batch.range.records:
         raise RowError(f"COPY read {copied.rows} of {batch.range.records} records", sqlstate="22P04")
     staging = Staging(
@@ -97,17 +68,17 @@ async def _raw(
     )
     highest = await session.value(f"SELECT max(ordinal) FROM {table}") if skipped else copied.rows - 1
     # Before PostgreSQL 18 a skipped record takes no number; if none of the others seems to have one, nobody is misled.
-    merging = _Merging(session, batch, plan, staging, rejects, len(skipped), room)
-    if highest == copied.rows - 1:
-        merging.gone = skipped
+    gone = skipped if highest == copied.rows - 1 else ()
+    merging = Merging(
+        session, batch, staging, staged=copied.rows, room=room, rejects=rejects, rejected=len(skipped), gone=gone
+    )
     return await merging.whole(highest or 0, isolating=isolating)
 
 
-async def _screened(session: Session, batch: Batch, room: int) -> BatchResult:
+async def copy_screened(session: Session, batch: Batch, room: int) -> BatchResult:
     """Stage the well-formed records and merge them, halving where that fails."""
     await session.execute(SETTINGS)
-    where = records_of(batch)
-    broken, sound = screened(batch, where, room)
+    broken, sound = screened(batch, records_of(batch), room)
     malformed = batch.range.records - len(sound)
     if not sound:
         return BatchResult(rejected=malformed, rejects=tuple(broken))
@@ -118,88 +89,11 @@ async def _screened(session: Session, batch: Batch, room: int) -> BatchResult:
         moving_dates=has_moving_dates(batch),
         thorough=True,
     )
-    merging = _Merging(session, batch, _plan(batch), staging, broken, malformed, room)
+    merging = Merging(
+        session, batch, staging, staged=len(sound) - len(too_wide), room=room, rejects=broken, rejected=malformed
+    )
     return await merging.halved(sound[-1][0], too_wide)
 
 
-def _plan(batch: Batch) -> Plan:
-    return batch.chunk.spec.plan or plain_plan(batch.chunk.spec)
-
-
-class _Merging:
-    """A batch in its staging table; `rejects` of `rejected` records that are not in it; the job stores `room` more.
-
-    The ordinals leave no gap for the records that are `gone`.
-    """
-
-    def __init__(
-        self,
-        session: Session,
-        batch: Batch,
-        plan: Plan,
-        staging: Staging,
-        rejects: Sequence[Reject],
-        rejected: int,
-        room: int,
-    ) -> None:
-        self._session = session
-        self._batch = batch
-        self._plan = plan
-        self._staging = staging
-        self._rejects = list(rejects)
-        self._rejected = rejected
-        self.gone: Sequence[int] = ()
-        self._room = room
-
-    async def whole(self, highest: int, *, isolating: bool) -> BatchResult:
-        """Merge all staged records with one statement. Raises RowError when one of them fails it."""
-        merge = await self._statement(isolating=isolating)
-        rows = await self._session.fetch(merge.sql, 0, highest)
-        return await self._result(merge, rows, Findings(self._batch, self._plan, merge, rows))
-
-    async def halved(self, highest: int, refused: Sequence[Reason]) -> BatchResult:
-        """Merge what can be merged, and find each record that fails, besides those `refused` already."""
-        merge = await self._statement(isolating=True)
-        rows = await self._session.fetch(statement("merge_isolated"), merge.sql, 0, highest)
-        merged = [row for row in rows if row["ordinal"] is None]
-        findings = Findings(self._batch, self._plan, merge, merged)
-        findings.refused = [*refused, *(constraint_reason(row) for row in rows if row["ordinal"] is not None)]
-        return await self._result(merge, merged, findings)
-
-    async def _statement(self, *, isolating: bool) -> MergeStatement:
-        rules = await rules_of(self._session, self._plan.targets)
-        return merge_statement(self._plan, rules, self._staging, isolating=isolating)
-
-    async def _result(self, merge: MergeStatement, merged: Sequence[Record], findings: Findings) -> BatchResult:
-        """Add up what became of the batch's records, with the rejects of those that are not in."""
-        counts = {name: sum(row[name] for row in merged) for name in COUNTS}
-        good = sum(row["good"] for row in merged)
-        if sum(counts.values()) + len(findings.lost) != good:
-            raise AccountingError(f"{good} records are good but {counts} and {len(findings.lost)} lost were counted")
-        await self._resolve(findings.ordinals)
-        rejected = self._rejected + len(findings.ordinals)
-        findings.keep_first(self._room - self._rejected)
-        if findings.ordinals:
-            plain = merge_statement(self._plan, (), self._staging)
-            where = records_of(self._batch)
-            found = await findings.explained(self._session, plain)
-            self._rejects += rejects_of(self._batch, where, found, self._numbers(where))
-        self._rejects.sort(key=lambda reject: reject.byte_offset)
-        return BatchResult(**counts, rejected=rejected, rejects=tuple(self._rejects))
-
-    def _numbers(self, where: Records) -> Sequence[int]:
-        """Return the number in the batch of each staged record, by its ordinal."""
-        gone = set(self.gone)
-        return [i for i in range(len(where.start)) if i not in gone]
-
-    async def _resolve(self, lost: Sequence[int]) -> None:
-        """Mark the rejects of the parent job that this batch corrects: each record says which, but for `lost` ones."""
-        if self._batch.chunk.parent_id is None or self._plan.parent_line is None:
-            return
-        column = f"c{self._plan.parent_line + 1}"
-        lines = await self._session.value(
-            f"SELECT array_agg({column}::bigint) FROM {self._staging.table} "
-            f"WHERE {column} ~ '^[0-9]{{1,18}}$' AND ordinal <> ALL ($1::integer[])",
-            list(lost),
-        )
-        await resolve_rejects(self._session, self._batch, lines or [])
+def _skips_bad_values(session: Session) -> bool:
+    return session.server_major >= SKIPS_BAD_VALUES_SINCE

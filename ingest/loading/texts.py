@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from ingest.database import quoted
 from ingest.formats import parse_format
 from ingest.formula import UNGUARDED_SQL
+from ingest.loading.asking import ANY_TEXT
 from ingest.loading.staging import literal
 from ingest.spec import Check, Field, Rule, RuleKind
 
@@ -19,7 +20,6 @@ BLANKS = " \t\r\n\u00a0\u200b\ufeff"
 MOVING = "(^|[^a-z])(now|today|tomorrow|yesterday)([^a-z]|$)"
 # Dates, times and timestamps, arrays and ranges of them.
 DATE_TYPES = ("date", "time", "tsr", "tstz", "tsm")
-ANY_TEXT = ("text", "character varying")
 # One @ with something on both sides, a dot in the domain, no blanks. More only the mail server knows.
 EMAIL = r"^[^\s@]+@[^\s@.]+(\.[^\s@.]+)+$"
 

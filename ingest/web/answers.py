@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+import structlog
+
 from ingest.job import JobView
 from ingest.web.problems import Problem
 
@@ -33,7 +35,9 @@ def json_answer(status: int, payload: object, headers: tuple[tuple[str, str], ..
 
 def problem_answer(problem: Problem) -> Answer:
     """Return a problem as an application/problem+json answer."""
-    return _answer(problem.status, "application/problem+json", problem.body, problem.headers)
+    request_id = structlog.contextvars.get_contextvars().get("request_id")
+    body = {**problem.body, "request_id": request_id} if request_id else problem.body
+    return _answer(problem.status, "application/problem+json", body, problem.headers)
 
 
 def job_body(view: JobView) -> dict[str, Any]:
@@ -50,7 +54,7 @@ def job_path(job_id: UUID) -> str:
 def job_links(job_id: UUID) -> dict[str, str]:
     """Return the paths of a job and of what belongs to it."""
     path = job_path(job_id)
-    own = {name: f"{path}/{name}" for name in ("progress", "chunks", "rejects", "audit")}
+    own = {name: f"{path}/{name}" for name in ("progress", "stream", "ws", "chunks", "rejects", "audit")}
     return {"self": path, **own, "rejects_summary": f"{path}/rejects/summary", "rejects_csv": f"{path}/rejects.csv"}
 
 

@@ -6,6 +6,7 @@ Each view asks one question of the layer below and formats the answer.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -16,13 +17,17 @@ from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from ingest import datasets
+from ingest.caller import Caller
 from ingest.errors import IngestError, RequestError
 from ingest.job import JobState, JobView
-from ingest.web import options, rejects
+from ingest.web import docs, options, rejects
+from ingest.web.access import METRICS, caller_of
 from ingest.web.answers import BASE, Answer, job_body, json_answer, problem_answer
 from ingest.web.control import Control, ControlViews, Retrying
 from ingest.web.edge import QuartConnection
+from ingest.web.etags import revalidated
 from ingest.web.health import Health, HealthSource
+from ingest.web.metrics import MetricsPage
 from ingest.web.problems import http_problem, internal_problem, problem
 
 # What a route here takes is a line of JSON; uploads go past the framework.
@@ -46,18 +51,20 @@ class Jobs(Protocol):
     async def get(self, job_id: UUID) -> JobView | None: ...
 
     async def page(
-        self, *, page: int, limit: int, status: JobState | None, dataset: str | None
+        self, *, page: int, limit: int, status: JobState | None, dataset: str | None, owner: str | None
     ) -> tuple[list[JobView], int]: ...
 
     async def chunks(self, job_id: UUID, *, page: int, limit: int) -> tuple[list[dict[str, Any]], int]: ...
+
+    async def statistics(self) -> dict[str, Any]: ...
 
 
 class Datasets(Protocol):
     """What the routes ask about datasets. Everything raises DatabaseError and is harmless to cancel."""
 
-    async def find(self, name: str) -> datasets.Dataset: ...
+    async def find(self, name: str, caller: Caller) -> datasets.Dataset: ...
 
-    async def all(self) -> Sequence[datasets.Dataset]: ...
+    async def all(self, caller: Caller) -> Sequence[datasets.Dataset]: ...
 
 
 def create_api(
@@ -68,10 +75,11 @@ def create_api(
     control: Control,
     datasets: Datasets,
     health: HealthSource,
+    metrics: MetricsPage,
     draining: trio.Event,
     health_only: bool = False,
 ) -> QuartTrio:
-    """Return the Quart-Trio application with all routes that are not uploads, or with the health endpoints alone."""
+    """Return the Quart-Trio application with all routes that are not uploads, or with health and metrics alone."""
     api = QuartTrio("ingest", static_folder=None)
     api.asgi_http_class = QuartConnection
     api.config.update(
@@ -80,7 +88,12 @@ def create_api(
         RESPONSE_TIMEOUT=None,  # its default cuts a long response short, and calls that success
     )
     views, probes = Views(jobs, rejects, datasets), Health(health, draining)
-    probe_routes = (("/health", probes.full), ("/health/live", probes.live), ("/health/ready", probes.ready))
+    probe_routes = (
+        ("/health", lambda: probes.full(details=_caller().may(METRICS))),
+        ("/health/live", probes.live),
+        ("/health/ready", probes.ready),
+        ("/metrics", metrics.answer),
+    )
     view_routes = (
         ("/", views.links),
         (f"{BASE}/jobs", views.jobs),
@@ -90,8 +103,10 @@ def create_api(
         (f"{BASE}/jobs/<job_id>/rejects", views.rejects),
         (f"{BASE}/jobs/<job_id>/rejects/summary", views.rejects_summary),
         (f"{BASE}/jobs/<job_id>/rejects.csv", views.rejects_csv),
+        (f"{BASE}/stats", views.stats),
         (f"{BASE}/datasets", views.datasets),
         (f"{BASE}/datasets/<name>", views.dataset),
+        *docs.ROUTES,
     )
     for rule, view in probe_routes + (() if health_only else view_routes):
         api.add_url_rule(rule, rule, _responding(view))
@@ -113,15 +128,20 @@ class Views:
 
     async def links(self) -> Answer:
         """Say where things are."""
-        paths = {name: f"{BASE}/{name}" for name in ("upload", "preview", "jobs", "datasets")}
-        return json_answer(200, {"service": "ingest", "links": {**paths, "health": "/health"}})
+        paths = {name: f"{BASE}/{name}" for name in ("upload", "preview", "jobs", "stats", "datasets")}
+        links = {**paths, "health": "/health", "metrics": "/metrics", "docs": "/docs"}
+        return json_answer(200, {"service": "ingest", "links": links})
 
     async def jobs(self) -> Answer:
         """Return a page of jobs, newest first."""
         values = _query(*PAGING, "status", "dataset")
         page, limit = options.page(values)
         found, total = await self._jobs.page(
-            page=page, limit=limit, status=options.status(values), dataset=values.get("dataset") or None
+            page=page,
+            limit=limit,
+            status=options.status(values),
+            dataset=values.get("dataset") or None,
+            owner=_caller().only_owner,
         )
         return _page("jobs", [job_body(view) for view in found], page, limit, total)
 
@@ -152,16 +172,21 @@ class Views:
         values, view = _query("resolved"), await self.find(job_id)
         return await rejects.csv_answer(self._rejects, view, values, head_only=request.method == "HEAD")
 
+    async def stats(self) -> Answer:
+        """Return what all jobs come to."""
+        _query()
+        return json_answer(200, await self._jobs.statistics())
+
     async def datasets(self) -> Answer:
         """Return every dataset that files can be sent for."""
         _query()
-        return json_answer(200, {"datasets": [dataset.to_json() for dataset in await self._datasets.all()]})
+        return json_answer(200, {"datasets": [dataset.to_json() for dataset in await self._datasets.all(_caller())]})
 
     async def dataset(self, name: str) -> Answer:
         """Return one dataset."""
         _query()
         options.check_option("dataset", name, ("dataset",))
-        return json_answer(200, (await self._datasets.find(name)).to_json())
+        return json_answer(200, (await self._datasets.find(name, _caller())).to_json())
 
     async def find(self, job_id: str) -> JobView:
         """Return the job that a path names. Raises RequestError when there is none."""
@@ -174,6 +199,10 @@ class Views:
 
 def _page(name: str, items: list[dict[str, Any]], page: int, limit: int, total: int) -> Answer:
     return json_answer(200, {name: items, "page": page, "limit": limit, "total": total})
+
+
+def _caller() -> Caller:
+    return caller_of(request.scope)
 
 
 def _query(*allowed: str) -> dict[str, str]:
@@ -190,7 +219,12 @@ def _responding(view: Any) -> Any:
 def _response(answer: Answer | Response) -> Response:
     if isinstance(answer, Response):
         return answer
-    return Response(answer.body, answer.status, dict(answer.headers))
+    if request.path.startswith(BASE):
+        answer = revalidated(answer, request.method, request.headers.get("If-None-Match"))
+    response = Response(answer.body, answer.status, dict(answer.headers))
+    if answer.status == HTTPStatus.NOT_MODIFIED:
+        response.headers.pop("Content-Type")  # the framework's, for what has no content
+    return response
 
 
 def _on_ingest_error(error: IngestError) -> Response:

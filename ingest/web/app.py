@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import structlog
 import trio
@@ -10,27 +11,31 @@ from hypercorn.typing import (
     ASGIFramework,
     ASGIReceiveCallable,
     ASGISendCallable,
-    ASGISendEvent,
     HTTPScope,
     Scope,
+    WebsocketScope,
 )
 
 from ingest.errors import IngestError, leaves
+from ingest.idempotency import RequestKeys
+from ingest.resumable import Resumable
 from ingest.settings import Settings
+from ingest.watching import Watching
+from ingest.web.access import caller_of
 from ingest.web.api import Datasets, Jobs, create_api
 from ingest.web.control import Control, Retrying
+from ingest.web.guard import Guard, KeySource
 from ingest.web.health import HealthSource
+from ingest.web.metrics import MetricsPage
 from ingest.web.previews import Previews, is_preview
 from ingest.web.rejects import Rejects
+from ingest.web.requests import completed, request_id_for
+from ingest.web.sources import Loading, SourceJobs, is_source
+from ingest.web.stream import Streams, is_stream
+from ingest.web.tus import Tus, is_tus
 from ingest.web.uploads import Receiving, Uploads, is_upload
 
-SECURITY_HEADERS = (
-    (b"x-content-type-options", b"nosniff"),
-    (b"cache-control", b"no-store"),
-    (b"referrer-policy", b"no-referrer"),
-)
-
-Handler = Callable[[HTTPScope, ASGIReceiveCallable, ASGISendCallable], Awaitable[None]]
+Handler = Callable[[Any, ASGIReceiveCallable, ASGISendCallable], Awaitable[None]]
 
 log = structlog.get_logger("ingest.access")
 
@@ -38,27 +43,42 @@ log = structlog.get_logger("ingest.access")
 def create_app(
     *,
     settings: Settings,
+    keys: KeySource,
     receiving: Receiving,
+    resumable: Resumable,
+    sources: Loading,
     jobs: Jobs,
     rejects: Rejects,
     retrying: Retrying,
     control: Control,
     datasets: Datasets,
     health: HealthSource,
+    request_keys: RequestKeys,
+    watching: Watching,
+    metrics: MetricsPage,
     draining: trio.Event,
     health_only: bool = False,
 ) -> ASGIFramework:
     """Return the whole HTTP side as one ASGI application; from `draining` on it refuses uploads and is not ready.
 
-    `health_only`: nothing but the health endpoints, for a process that has no other business with clients.
+    `health_only`: nothing but the health endpoints and the metrics, for a process that has no other clients.
     """
     uploads = Uploads(
         receiving,
+        request_keys,
         draining=draining,
         max_upload_bytes=settings.max_upload_bytes,
         upload_idle_s=settings.upload_idle_s,
     )
+    tus = Tus(
+        resumable,
+        draining=draining,
+        max_upload_bytes=settings.max_upload_bytes,
+        upload_idle_s=settings.upload_idle_s,
+    )
+    source_jobs = SourceJobs(sources, draining=draining, upload_idle_s=settings.upload_idle_s)
     previews = Previews(datasets, upload_idle_s=settings.upload_idle_s, max_record_bytes=settings.max_record_bytes)
+    streams = Streams(jobs, watching, draining=draining)
     api = create_api(
         jobs=jobs,
         rejects=rejects,
@@ -66,42 +86,65 @@ def create_app(
         control=control,
         datasets=datasets,
         health=health,
+        metrics=metrics,
         draining=draining,
         health_only=health_only,
     )
+    guard = Guard(settings, keys, probes_only=health_only)
+
+    def in_front_of_api(scope: HTTPScope) -> Handler:
+        path = scope["raw_path"]
+        if is_stream(path):
+            return streams
+        if is_tus(path):
+            return tus
+        if is_source(scope):
+            return source_jobs
+        return uploads if is_upload(path) else previews if is_preview(scope) else api
 
     async def app(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         if scope["type"] == "http":
-            in_front: Handler | None = None
-            if not health_only:
-                in_front = uploads if is_upload(scope["raw_path"]) else previews if is_preview(scope) else None
-            await _serve(in_front or api, scope, receive, send)
+            await _serve(guard.http(api if health_only else in_front_of_api(scope)), metrics, scope, receive, send)
         elif scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1000, "reason": None})  # nothing here speaks WebSocket
+            await _serve(guard.websocket(_no_websocket if health_only else streams), metrics, scope, receive, send)
 
     return app
+
+
+async def _no_websocket(scope: WebsocketScope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+    await send({"type": "websocket.close", "code": 1000, "reason": None})  # nothing here speaks WebSocket
 
 
 class Exchange:
     """Stands between a handler and the server: adds the headers of every response and counts for the access log."""
 
-    def __init__(self, send: ASGISendCallable) -> None:
+    def __init__(self, send: ASGISendCallable, request_id: str) -> None:
         self._send = send
+        self._request_id = request_id
         self.status: int | None = None  # None: the client left before an answer
         self.sent_bytes = 0
 
-    async def send(self, message: ASGISendEvent) -> None:
+    async def send(self, message: Any) -> None:
         """Pass a message on to the server."""
-        if message["type"] == "http.response.start":
+        kind = message["type"]
+        if kind in ("http.response.start", "websocket.http.response.start"):
             self.status = message["status"]
-            message = {**message, "headers": [*message["headers"], *SECURITY_HEADERS]}
-        elif message["type"] == "http.response.body":
+            message = {**message, "headers": completed(message["headers"], self._request_id)}
+        elif kind == "websocket.accept":
+            self.status = 101
+        elif kind == "websocket.send":
+            self.sent_bytes += len(message["text"])
+        elif kind in ("http.response.body", "websocket.http.response.body"):
             self.sent_bytes += len(message["body"])
         await self._send(message)
 
 
-async def _serve(handler: Handler, scope: HTTPScope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-    exchange, begun = Exchange(send), trio.current_time()
+async def _serve(
+    handler: Handler, metrics: MetricsPage, scope: Any, receive: ASGIReceiveCallable, send: ASGISendCallable
+) -> None:
+    request_id = request_id_for(scope)
+    exchange, begun = Exchange(send, request_id), trio.current_time()
+    structlog.contextvars.bind_contextvars(request_id=request_id)  # for this task, which serves this request alone
     try:
         await handler(scope, receive, exchange.send)
     except* IngestError as group:
@@ -109,13 +152,16 @@ async def _serve(handler: Handler, scope: HTTPScope, receive: ASGIReceiveCallabl
         codes = sorted({error.code for error in leaves(group)})
         log.warning("answer_broke_off", path=scope["path"], codes=codes, bytes=exchange.sent_bytes)
     finally:
+        seconds = trio.current_time() - begun
+        metrics.observe(scope, exchange.status, seconds)
         # Probes ask every few seconds for ever; query values may be personal and are left out.
-        line = log.debug if scope["path"].startswith("/health") else log.info
+        line = log.debug if scope["path"].startswith(("/health", "/metrics")) else log.info
         line(
             "http_request",
-            method=scope["method"],
+            method=scope.get("method", "GET"),
             path=scope["path"],
             status=exchange.status,
-            seconds=round(trio.current_time() - begun, 4),
+            seconds=round(seconds, 4),
             bytes=exchange.sent_bytes,
+            owner=caller_of(scope).owner,
         )

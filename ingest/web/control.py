@@ -12,6 +12,7 @@ from quart import request
 from ingest.errors import RequestError
 from ingest.job import JobView
 from ingest.web import options
+from ingest.web.access import caller_of
 from ingest.web.answers import BASE, Answer, job_body, job_path, json_answer
 
 HIGHEST_PRIORITY = 9
@@ -104,9 +105,7 @@ def _accepted(view: JobView) -> Answer:
 
 def _actor() -> str | None:
     """Return whose key the request carries; None where there are no keys."""
-    caller = request.scope.get("state", {}).get("caller")
-    key_id = getattr(caller, "key_id", None)
-    return None if key_id is None else str(key_id)
+    return caller_of(request.scope).owner
 
 
 async def _members() -> dict[str, Any]:

@@ -14,14 +14,12 @@ import logging
 from functools import partial
 from typing import Any, cast
 
-import h11
 import structlog
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol import ProtocolWrapper
-from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
@@ -33,6 +31,7 @@ from quart_trio.asgi import TrioASGIHTTPConnection
 
 from ingest.errors import SettingsError
 from ingest.web.listening import Address, listen
+from ingest.web.protocol import MESSAGE_BYTES, Http1
 
 # The subclasses below reach into these two; another version must be read and tried before it is allowed here.
 TRIED_VERSIONS = {"hypercorn": "0.18.0", "quart-trio": "0.12.0"}
@@ -199,20 +198,6 @@ class Connection(TCPServer):
             raise
 
 
-class Http1(H11Protocol):
-    """HTTP/1.0 and 1.1 only: an offer of h2c is ignored, as the standard allows, and HTTP/2 is refused."""
-
-    async def _check_protocol(self, event: h11.Request) -> None:
-        """Never change the protocol."""
-
-    async def _create_stream(self, request: h11.Request) -> None:
-        if request.http_version in (b"1.0", b"1.1"):
-            await super()._create_stream(request)
-        else:
-            await self._send_error_response(505)
-            await self.send(Closed())
-
-
 class QuartConnection(TrioASGIHTTPConnection):
     """Quart-Trio's request, which no longer cancels itself while hypercorn is still finishing its response.
 
@@ -246,6 +231,7 @@ def _config() -> Config:
     config.errorlog = logging.getLogger("hypercorn.error")  # as it is: its lines go where all others go
     config.keep_alive_timeout = KEEP_ALIVE_S
     config.include_server_header = False
+    config.websocket_max_message_size = MESSAGE_BYTES
     # With RECEIVE_BYTES 2 MiB read ahead of the handler: the network goes on while a block is hashed, cut and written.
     config.max_app_queue_size = 8
     return config

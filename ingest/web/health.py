@@ -85,9 +85,14 @@ class Health:
         self._source = source
         self._draining = draining
 
-    async def full(self) -> Answer:
-        """Return everything, with 200 whatever the state: it is for people and dashboards, `ready` is for balancers."""
+    async def full(self, *, details: bool = True) -> Answer:
+        """Return everything, with 200 whatever the state: it is for people and dashboards, `ready` is for balancers.
+
+        Without `details` the status alone, for whoever may not know more.
+        """
         statistics, probe = self._source.statistics(), await self._probe()
+        if not details:
+            return json_answer(200, {"status": self._status(statistics, probe)})
         return json_answer(
             200,
             {

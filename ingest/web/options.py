@@ -10,7 +10,7 @@ from uuid import UUID
 from ingest.budget import Budget
 from ingest.dialect import Dialect
 from ingest.errors import RequestError
-from ingest.job import DEFAULT_PRIORITY, JobMode, JobState
+from ingest.job import DEFAULT_PRIORITY, JobMode, JobState, Load
 from ingest.receiving import UploadOptions
 
 MAX_PARAMETERS = 50
@@ -20,10 +20,20 @@ MAX_PAGE = 1_000_000  # keeps the OFFSET of a page far inside bigint
 MAX_LIMIT = 500
 DEFAULT_LIMIT = 10
 
-UPLOAD_OPTIONS = ("dataset", "delimiter", "load", "max_rejects", "mode", "null", "parent", "priority", "quote")
+UPLOAD_OPTIONS = (
+    "dataset",
+    "delimiter",
+    "load",
+    "max_rejects",
+    "mode",
+    "null",
+    "on_duplicate",
+    "parent",
+    "priority",
+    "quote",
+)
 # In the contract, but not in this version: named as such, so that nobody looks for a typing error.
 LATER_OPTIONS = frozenset({"encoding", "escape", "header", "on_ragged"})
-LATER_VALUES = {"load": {"while_uploading"}}
 # What a parameter of a dataset may be called; whether the dataset has it, the dataset knows.
 PARAMETER = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
@@ -66,13 +76,13 @@ def upload_options(values: Mapping[str, str], *, filename: str, bytes_total: int
 
     Raises RequestError (400, E_OPTION or E_OPTION_UNSUPPORTED) that names the option at fault and what it may be.
     """
-    for name, later in LATER_VALUES.items():
-        if values.get(name) in later:
-            raise RequestError(
-                f"{name}={values[name]} is not supported in this version", code="E_OPTION_UNSUPPORTED", option=name
-            )
-    one_of(values, "load", ("after_upload",))
-    mode = one_of(values, "mode", tuple(JobMode))
+    load = Load(one_of(values, "load", tuple(Load)) or Load.AFTER_UPLOAD)
+    mode = JobMode(one_of(values, "mode", tuple(JobMode)) or JobMode.BATCHES)
+    refuse_duplicate = one_of(values, "on_duplicate", ("load", "refuse")) == "refuse"
+    if load is Load.WHILE_UPLOADING and (mode is not JobMode.BATCHES or refuse_duplicate):
+        other = "on_duplicate=refuse" if refuse_duplicate else f"mode={mode}"
+        text = f"load={load} begins before the file is known and cannot be combined with {other}"
+        raise RequestError(text, code="E_OPTION", option="load")
     if not values.get("dataset"):
         raise RequestError("dataset is missing: say which dataset the file is for", code="E_OPTION", option="dataset")
     return UploadOptions(
@@ -81,7 +91,9 @@ def upload_options(values: Mapping[str, str], *, filename: str, bytes_total: int
         dialect=dialect_of(values),
         priority=whole(values, "priority", DEFAULT_PRIORITY, 0, 9),
         bytes_total=bytes_total,
-        mode=JobMode(mode or JobMode.BATCHES),
+        mode=mode,
+        load=load,
+        refuse_duplicate=refuse_duplicate,
         budget=Budget.parse(values["max_rejects"]) if "max_rejects" in values else None,
         parent_id=_parent(values),
         parameters={name: value for name, value in values.items() if name not in UPLOAD_OPTIONS},

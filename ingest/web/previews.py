@@ -8,12 +8,16 @@ from __future__ import annotations
 from typing import Protocol
 
 import structlog
+import trio
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope
 
 from ingest import datasets
+from ingest.caller import Caller
 from ingest.definitions.preview import preview
 from ingest.dialect import Dialect
 from ingest.errors import FileError, IngestError, RequestError
+from ingest.unpacking import unpacked_start
+from ingest.web.access import caller_of
 from ingest.web.answers import BASE, Answer, json_answer, problem_answer
 from ingest.web.body import Body
 from ingest.web.options import dialect_of, query
@@ -30,7 +34,7 @@ log = structlog.get_logger("ingest.web")
 class DatasetSource(Protocol):
     """What a preview asks about datasets."""
 
-    async def find(self, name: str) -> datasets.Dataset: ...
+    async def find(self, name: str, caller: Caller) -> datasets.Dataset: ...
 
 
 def is_preview(scope: HTTPScope) -> bool:
@@ -57,20 +61,21 @@ class Previews:
         if scope["method"] != "POST":
             return problem_answer(http_problem(405, "use POST here", (("Allow", "POST"),)))
         try:
-            return await self._look(query(scope["query_string"], PREVIEW_OPTIONS), body)
+            return await self._look(query(scope["query_string"], PREVIEW_OPTIONS), body, caller_of(scope))
         except IngestError as error:
             return problem_answer(problem(_for_a_sample(error)))
         except Exception:  # a bug must cost its own request only, and leave its traceback in the log
             log.exception("preview_crashed")
             return problem_answer(internal_problem())
 
-    async def _look(self, values: dict[str, str], body: Body) -> Answer:
+    async def _look(self, values: dict[str, str], body: Body, caller: Caller) -> Answer:
         dialect: Dialect = dialect_of(values)
-        dataset = await self._source.find(values.get("dataset") or "auto")
+        dataset = await self._source.find(values.get("dataset") or "auto", caller)
         data = bytearray()
         while piece := await body.next():
             data += piece
-        return json_answer(200, preview(bytes(data), dataset, dialect, max_record_bytes=self._max_record_bytes))
+        start = await trio.to_thread.run_sync(unpacked_start, bytes(data))
+        return json_answer(200, preview(start, dataset, dialect, max_record_bytes=self._max_record_bytes))
 
 
 def _for_a_sample(error: IngestError) -> IngestError:

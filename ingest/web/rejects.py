@@ -71,7 +71,9 @@ async def csv_answer(rejects: Rejects, view: JobView, values: Mapping[str, str],
         "Content-Type": "text/csv; charset=utf-8",
         "Content-Disposition": disposition(f"{PurePath(view.filename).stem}.rejects.csv"),
     }
-    return Response(b"" if head_only else Pieces(first, pieces), 200, headers)
+    response = Response(b"" if head_only else Pieces(first, pieces), 200, headers)
+    response.headers.pop("Content-Length", None)  # how long it is nobody knows before it is made
+    return response
 
 
 class Pieces(ResponseBody):

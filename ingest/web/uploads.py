@@ -5,19 +5,28 @@ They sit in front of the framework, whose request body takes in whatever the cli
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol, cast
 
 import structlog
 import trio
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope
 
+from ingest.caller import Caller
+from ingest.digests import Digest, digests_from
 from ingest.errors import IngestError, RequestError
+from ingest.idempotency import RequestKeys
 from ingest.job import JobView
 from ingest.receiving import UploadOptions
+from ingest.unpacking import Compression, compression_of_coding
+from ingest.web.access import caller_of
 from ingest.web.answers import BASE, Answer, job_body, job_path, json_answer, problem_answer
 from ingest.web.body import Body, BodyError, too_large
 from ingest.web.form import Form
+from ingest.web.keyed import FIELD, KeyedRequest, key_from, serve
 from ingest.web.multipart import boundary_of
 from ingest.web.options import UPLOAD_OPTIONS, check_option, label, path_label, query, upload_options
 from ingest.web.problems import http_problem, internal_problem, problem
@@ -32,8 +41,8 @@ DRAIN_S = 5.0
 # A browser sends a part without a file name for a file field that was left empty.
 UNNAMED = "unnamed"
 
-# Headers that promise the client something this version does not do; ignoring them would be a lie.
-LATER_HEADERS = (b"idempotency-key", b"content-digest", b"repr-digest")
+# Over the bytes as sent, both: the representation of a compressed file is the compressed one (RFC 9530, 3.1).
+DIGEST_FIELDS = ("Content-Digest", "Repr-Digest")
 
 log = structlog.get_logger("ingest.web")
 
@@ -52,6 +61,19 @@ class Receiving(Protocol):
     def upload(self, options: UploadOptions) -> AbstractAsyncContextManager[Upload]: ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What a request asks for; `values` grow with the fields of a form, `filename` is None for one."""
+
+    filename: str | None
+    headers: Mapping[bytes, bytes]
+    values: dict[str, str]
+    body: Body
+    caller: Caller
+    compression: Compression | None
+    digests: tuple[Digest, ...]
+
+
 def is_upload(raw_path: bytes) -> bool:
     """Say whether a request path is one of the upload paths."""
     return raw_path == UPLOAD_PATH or raw_path.startswith(UPLOAD_PATH + b"/")
@@ -61,9 +83,16 @@ class Uploads:
     """The ASGI application of the upload paths."""
 
     def __init__(
-        self, receiving: Receiving, *, draining: trio.Event, max_upload_bytes: int, upload_idle_s: float
+        self,
+        receiving: Receiving,
+        keys: RequestKeys,
+        *,
+        draining: trio.Event,
+        max_upload_bytes: int,
+        upload_idle_s: float,
     ) -> None:
         self._receiving = receiving
+        self._keys = keys
         self._draining = draining
         self._max_upload_bytes = max_upload_bytes
         self._upload_idle_s = upload_idle_s
@@ -96,74 +125,113 @@ class Uploads:
         headers = {key.lower(): value for key, value in scope["headers"]}
         values = query(scope["query_string"], UPLOAD_OPTIONS, others=True)
         self._admit(headers)
-        if raw:
-            return await self._take_raw(name, headers, values, body)
-        return await self._take_form(headers, values, body)
+        if raw and headers.get(b"content-type", b"").lower().startswith(b"multipart/"):
+            raise RequestError("a form is sent with POST; the body here is the file itself", code="E_MEDIA_TYPE")
+        asked = Asked(
+            filename=path_label(name) if raw else None,
+            headers=headers,
+            values=values,
+            body=body,
+            caller=caller_of(scope),
+            compression=compression_of_coding(headers.get(b"content-encoding", b"").decode("latin-1")),
+            digests=_digests(scope),
+        )
+        take = partial(self._take_raw if raw else self._take_form, asked)
+        request = (method, scope["path"])
+        return await serve(self._keys, asked.caller.owner, key_from(fields(scope, FIELD)), request, take)
 
     def _admit(self, headers: dict[bytes, bytes]) -> None:
         if self._draining.is_set():
             raise RequestError("the service is stopping; send the file again in a moment", code="E_DRAINING")
-        if headers.get(b"content-encoding", b"identity").strip().lower() not in (b"identity", b""):
-            text = "compressed bodies are not supported in this version: send the file as it is"
-            raise RequestError(text, code="E_MEDIA_TYPE")
-        for name in LATER_HEADERS:
-            if name in headers:
-                text = f"the header {name.decode()} is not supported in this version"
-                raise RequestError(text, code="E_OPTION_UNSUPPORTED", option=name.decode())
+        if b"-digest" in headers.get(b"trailer", b"").lower():
+            # The server drops trailers. A check that was asked for and is not made would be a lie.
+            text = "a digest cannot come as a trailer here: send it as a header"
+            raise RequestError(text, code="E_OPTION_UNSUPPORTED", option="Trailer")
         if int(headers.get(b"content-length", b"0")) > self._max_upload_bytes:
             raise too_large(self._max_upload_bytes)
 
-    async def _take_raw(self, name: bytes, headers: dict[bytes, bytes], values: dict[str, str], body: Body) -> Answer:
-        length = headers.get(b"content-length")
-        options = upload_options(values, filename=path_label(name), bytes_total=None if length is None else int(length))
-        view = await self._store(options, body)
-        return json_answer(202, job_body(view), (("Location", job_path(view.id)),))
+    async def _take_raw(self, asked: Asked, request: KeyedRequest) -> Answer:
+        length = asked.headers.get(b"content-length")
+        options = upload_options(
+            asked.values, filename=asked.filename or UNNAMED, bytes_total=None if length is None else int(length)
+        )
+        options = replace(options, caller=asked.caller, compression=asked.compression, digests=asked.digests)
+        view = await self._store(options, asked, asked.body, request)
+        return json_answer(request.status, job_body(view), (("Location", job_path(view.id)),))
 
-    async def _take_form(self, headers: dict[bytes, bytes], values: dict[str, str], body: Body) -> Answer:
-        form = Form(body, boundary_of(headers.get(b"content-type", b"").decode("latin-1")))
+    async def _take_form(self, asked: Asked, request: KeyedRequest) -> Answer:
+        if asked.compression or asked.digests:
+            text = "a form takes neither a digest nor Content-Encoding: send such a file with PUT"
+            raise RequestError(text, code="E_OPTION_UNSUPPORTED")
+        form = Form(asked.body, boundary_of(asked.headers.get(b"content-type", b"").decode("latin-1")))
         jobs: list[dict[str, Any]] = []
         try:
-            await self._take_parts(form, values, jobs)
+            await self._take_parts(form, asked, jobs, request)
+            request.check_end()
         except RequestError as error:
             # Files before the fault are in: the client must learn their jobs from the problem.
             error.facts["jobs"] = jobs
             raise
-        return json_answer(202, {"jobs": jobs})
+        return json_answer(request.status, {"jobs": jobs})
 
-    async def _take_parts(self, form: Form, values: dict[str, str], jobs: list[dict[str, Any]]) -> None:
+    async def _take_parts(self, form: Form, asked: Asked, jobs: list[dict[str, Any]], request: KeyedRequest) -> None:
         while (part := await form.next_part()) is not None:
             if part.filename is not None:
                 # Options are the request's fault and stop it; what is found inside a file is that file's alone.
                 filename = label(part.filename) or UNNAMED
-                jobs.append(await self._take_part(upload_options(values, filename=filename, bytes_total=None), form))
+                options = upload_options(asked.values, filename=filename, bytes_total=None)
+                options = replace(options, caller=asked.caller)
+                jobs.append(await self._take_part(options, asked, form, request))
             else:
                 value = await form.text()
                 check_option(part.name, value, UPLOAD_OPTIONS, others=True)
-                values[part.name] = value  # holds for the files after it, and wins over the query
+                asked.values[part.name] = value  # holds for the files after it, and wins over the query
         if not jobs:
             raise RequestError("the form has no file part", code="E_MULTIPART")
 
-    async def _take_part(self, options: UploadOptions, form: Form) -> dict[str, Any]:
+    async def _take_part(
+        self, options: UploadOptions, asked: Asked, form: Form, request: KeyedRequest
+    ) -> dict[str, Any]:
         try:
-            return job_body(await self._store(options, form))
+            return job_body(await self._store(options, asked, form, request))
         except BodyError:
             raise
         except IngestError as refused:
-            if refused.code == "E_OPTION":  # a parameter that the dataset does not take
+            if refused.code in ("E_OPTION", "E_KEY_REUSED"):  # the request's fault
                 raise
             await form.skip()
             return problem(refused).body
 
-    async def _store(self, options: UploadOptions, source: Body | Form) -> JobView:
+    async def _store(self, options: UploadOptions, asked: Asked, source: Body | Form, request: KeyedRequest) -> JobView:
+        options, repetition = await request.next_file(options, asked.values)
+        if repetition is not None:
+            while data := await source.next():
+                await repetition.feed(data)
+            return await repetition.finish()
         try:
             async with self._receiving.upload(options) as upload:
                 while data := await source.next():
                     await upload.feed(data)
                 return await upload.finish()
         except RequestError as error:
-            if "parameters" in error.facts:
-                error.facts["allowed"] = sorted({*UPLOAD_OPTIONS, *cast(list[str], error.facts["parameters"])})
+            name_allowed(error)
             raise
+
+
+def name_allowed(error: RequestError) -> None:
+    """Let the refusal of a parameter say which options and parameters there are."""
+    if "parameters" in error.facts:
+        error.facts["allowed"] = sorted({*UPLOAD_OPTIONS, *cast(list[str], error.facts["parameters"])})
+
+
+def fields(scope: HTTPScope, name: str) -> list[bytes]:
+    """Return the values of all header fields of a name."""
+    return [value for key, value in scope["headers"] if key.lower() == name.lower().encode()]
+
+
+def _digests(scope: HTTPScope) -> tuple[Digest, ...]:
+    found = ((name, b", ".join(fields(scope, name)).decode("latin-1")) for name in DIGEST_FIELDS if fields(scope, name))
+    return tuple(digest for name, text in found for digest in digests_from(name, text))
 
 
 async def respond(answer: Answer, body: Body, send: ASGISendCallable) -> None:

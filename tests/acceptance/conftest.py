@@ -95,6 +95,7 @@ def moments(request: pytest.FixtureRequest) -> random.Random:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let a failed run be repeated with its seed."""
     parser.addoption("--moments-seed", default=None, help="seed of the random moments at which processes are killed")
+    parser.addoption("--large-mib", type=int, default=100, help="size of the large resumable upload")
 
 
 @pytest.fixture

@@ -58,6 +58,7 @@ class Inputs:
     client: Client
     psql: Psql
     process: Process
+    objects: Path  # where chunks are stored
 
     def load(self, table: str, body: bytes, way: str = "direct", *, keep: bool = False, **options: str) -> Loaded:
         """Load a file into a table of TABLES, which is emptied before unless the rows are to be kept."""
@@ -124,4 +125,4 @@ def serving(
     with starting(folder, environment) as service:
         process = service()
         with closing(Client(process.url)) as client:
-            yield Inputs(client, psql, process)
+            yield Inputs(client, psql, process, folder / "home" / "objects")

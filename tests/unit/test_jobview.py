@@ -21,16 +21,17 @@ def row(state: str = "processing", **changes: Any) -> Record:
     values: dict[str, Any] = {
         "id": UUID(int=1), "dataset": "public.t", "filename": "f.csv", "state": state, "mode": "batches", "priority": 5,
         "bytes_total": 1010, "bytes_received": 1010, "bytes_loaded": 250, "bytes_to_load": 1000, "records": 100,
-        "error_code": None, "error_message": None, "parent_id": None, "sha256": bytes(32), "created_at": NOW,
+        "error_code": None, "error_message": None, "parent_id": None, "owner": None, "sha256": bytes(32), "created_at": NOW,
         "started_at": NOW, "finished_at": None, "updated_at": NOW, "read_at": NOW + timedelta(seconds=10),
-        "resolved": 0, "chunks_pending": 1, "chunks_processing": 1, "chunks_completed": 0, "chunks_failed": 0,
+        "resolved": 0, "compression": None, "load": "after_upload", "duplicate_of": None, "chunks_pending": 1, "chunks_processing": 1, "chunks_completed": 0, "chunks_failed": 0,
         **dict.fromkeys(COUNTS, 0), **{f"{name}_now": 0 for name in COUNTS}, "inserted_now": 20, "rejected_now": 5,
+        "bytes_tried": 0, "recent_rows": 25, "recent_bytes": 250, "recent_s": 10.0,
     }  # fmt: skip
     return cast(Record, values | changes)
 
 
 def test_a_running_job_shows_what_is_in_the_ledger() -> None:
-    """Counts and progress come from committed batches, the pace from the time since the first claim."""
+    """Counts and progress come from committed batches, the pace from those of the last half minute."""
     view = view_from(row())
     assert (view.status, view.processed_rows, view.inserted_rows, view.failed_rows) == (JobState.PROCESSING, 20, 20, 5)
     assert (view.progress, view.rows_per_second, view.eta_seconds) == (0.25, 2.5, 30.0)
@@ -58,6 +59,52 @@ def test_the_pace_of_a_job_that_has_ended_does_not_fall() -> None:
     """It is counted to its end, not to the moment somebody asks."""
     ended = row("completed", inserted=100, finished_at=NOW + timedelta(seconds=5), inserted_now=100, rejected_now=0)
     assert view_from(ended).rows_per_second == 20.0
+
+
+def test_the_pace_is_that_of_the_last_half_minute() -> None:
+    """A pause, a restart or a retry a day later does not count."""
+    view = view_from(row(started_at=NOW - timedelta(days=1), recent_rows=300, recent_bytes=500, recent_s=30.0))
+    assert (view.rows_per_second, view.eta_seconds) == (10.0, 45.0)
+
+
+@pytest.mark.parametrize("state", ["pending", "paused"])
+def test_a_job_that_nobody_works_on_has_no_pace(state: str) -> None:
+    """It waits, and nobody knows for how long."""
+    view = view_from(row(state, recent_rows=None, recent_bytes=None, recent_s=None))
+    assert (view.rows_per_second, view.eta_seconds, view.progress) == (None, None, 0.25)
+
+
+def test_a_stalled_load_has_no_end_in_sight() -> None:
+    """Nothing was committed lately."""
+    view = view_from(row(recent_rows=0, recent_bytes=0))
+    assert (view.rows_per_second, view.eta_seconds) == (0.0, None)
+
+
+def test_a_load_as_a_whole_tells_how_much_it_has_tried() -> None:
+    """Nothing is committed before the end."""
+    view = view_from(row(mode="atomic", bytes_tried=500, bytes_loaded=0, recent_rows=0, recent_bytes=0))
+    assert (view.progress, view.rows_per_second, view.eta_seconds) == (0.5, None, 10.0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "progress"),
+    [
+        ({"bytes_loaded": 1000}, 0.9999),
+        ({"bytes_loaded": 999}, 0.999),
+        ({"bytes_loaded": 99_996, "bytes_to_load": 100_000}, 0.9999),
+        ({"bytes_loaded": 0, "bytes_to_load": 0}, 0.0),
+    ],
+)
+def test_progress_is_1_for_a_completed_job_only(changes: dict[str, Any], progress: float) -> None:
+    """Rounded down; all batches are in before the job is completed."""
+    assert view_from(row(**changes)).progress == progress
+
+
+@pytest.mark.parametrize(("announced", "progress"), [(1010, 0.2475), (None, 0.0), (999, 0.0)])
+def test_progress_while_bytes_arrive_is_a_share_of_all_that_will_come(announced: int | None, progress: float) -> None:
+    """Of what has come so far it would fall whenever more comes; without a length nobody knows."""
+    view = view_from(row("receiving", bytes_total=announced))
+    assert (view.progress, view.eta_seconds is None) == (progress, progress == 0)
 
 
 @pytest.mark.parametrize("state", ["receiving", "pending"])

@@ -57,7 +57,7 @@ def test_a_tab_has_three_spellings(text: str) -> None:
         ("priority", "", "E_OPTION"),
         ("priority", "٣", "E_OPTION"),
         ("load", "now", "E_OPTION"),
-        ("load", "while_uploading", "E_OPTION_UNSUPPORTED"),
+        ("load", "later", "E_OPTION"),
         ("max_rejects", "", "E_OPTION"),
         ("max_rejects", "-1", "E_OPTION"),
         ("max_rejects", "101%", "E_OPTION"),

@@ -19,6 +19,7 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingest.caller import Caller
 from ingest.chunk import ChunkCut
 from ingest.cutter import Cutter, ObjectSink
 from ingest.definitions.tables import TableDataset, TargetColumn
@@ -68,6 +69,10 @@ class MemoryJobs:
         await self._called("add_chunk")
         self.rows[job_id].chunks.append(cut)
 
+    async def backlog(self, job_id: UUID) -> int:
+        await self._called("backlog")
+        return 0
+
     async def touch(self, job_id: UUID, bytes_received: int) -> None:
         await self._called("touch")
         self.rows[job_id].touches.append(bytes_received)
@@ -105,7 +110,7 @@ def view(row: Row) -> JobView:
 class OneDataset:
     """The dataset `public.people`, with columns id and name."""
 
-    async def find(self, name: str) -> TableDataset:
+    async def find(self, name: str, caller: Caller) -> TableDataset:
         await trio.lowlevel.checkpoint()
         if name != "public.people":
             raise RequestError(f"there is no dataset {name}", code="E_DATASET_UNKNOWN")

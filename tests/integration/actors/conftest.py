@@ -21,6 +21,7 @@ from ingest.spec import LoadSpec
 from ingest.storage import Storage, chunk_key, open_storage
 from ingest.work import Work, create_work
 from tests.conftest import emptied
+from tests.exposition import Exposition
 from tests.integration.build import cut, make_job, spec
 
 SETTINGS = {
@@ -100,6 +101,11 @@ def settled(work: Work) -> bool:
     """Whether nothing is in flight, and every batch that was read is committed or abandoned."""
     now = work.accounts.statistics()
     return (now.chunks, now.queued, now.writing) == (0, 0, 0) and now.read == now.committed + now.abandoned
+
+
+def counted(work: Work) -> Exposition:
+    """What the worker's metrics have counted."""
+    return Exposition(work.metrics.render([]).decode())
 
 
 async def values(database: Database, table: str = "t") -> Sequence[int]:

@@ -19,7 +19,7 @@ from ingest.order import Order
 from ingest.queue import MAX_ATTEMPTS
 from ingest.work import Work
 from tests.conftest import Psql
-from tests.integration.actors.conftest import MakeJob, MakeWork, claim, settled, values, view
+from tests.integration.actors.conftest import MakeJob, MakeWork, claim, counted, settled, values, view
 from tests.integration.build import interactive, numbers, spec
 from tests.integration.wire import wire
 
@@ -215,6 +215,7 @@ async def test_silence_ends_the_run_before_the_chunk_is_given_away(
             await chunkrun.run(await claim(work), work)
     assert psql("select count(*) from t where a < 10") == "0"
     assert settled(work)
+    assert counted(work).by("ingest_lease_losses_total", "reason") == {"expired": 1}
 
 
 async def test_a_lost_lease_cancels_the_run(work: Work, make_work: MakeWork, job: MakeJob, psql: Psql) -> None:
@@ -232,10 +233,21 @@ async def test_a_lost_lease_cancels_the_run(work: Work, make_work: MakeWork, job
             stolen = await claim(thief)
         await other.execute("SELECT pg_advisory_unlock(1)")
         assert settled(work)
+        assert counted(work).by("ingest_lease_losses_total", "reason") == {"revoked": 1}
         await chunkrun.run(stolen, thief)
         nursery.cancel_scope.cancel()
     assert psql(CHUNK) == "completed|1|2"
     assert await values(work.database) == list(range(50))
+
+
+async def test_a_run_that_no_heartbeat_has_told_is_stopped_by_the_fence(work: Work, job: MakeJob) -> None:
+    """And counted, since every batch until then was loaded in vain."""
+    await job(numbers(10))
+    chunk = await claim(work)
+    await work.queue.rescue(0, [work.queue.worker_id])
+    await chunkrun.run(chunk, work)
+    assert await values(work.database) == []
+    assert counted(work).by("ingest_lease_losses_total", "reason") == {"fenced": 1}
 
 
 async def test_two_workers_fight_for_a_chunk(work: Work, make_work: MakeWork, job: MakeJob, psql: Psql) -> None:

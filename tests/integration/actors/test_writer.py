@@ -20,7 +20,7 @@ from ingest.loading import load_whole
 from ingest.order import Order
 from ingest.work import Work
 from tests.conftest import Psql
-from tests.integration.actors.conftest import MakeJob, MakeWork, claim, settled, values, view
+from tests.integration.actors.conftest import MakeJob, MakeWork, claim, counted, settled, values, view
 from tests.integration.build import interactive, numbers, spec
 from tests.integration.wire import wire
 
@@ -115,6 +115,8 @@ async def test_a_real_deadlock_and_a_real_lock_timeout(work: Work, job: MakeJob,
         await other.execute("SELECT pg_advisory_lock(42)")
         await write(work, await claim(work), numbers(10))
     assert (await values(work.database), psql("select last_value from tries")) == (list(range(10)), "3")
+    assert counted(work).by("ingest_batch_retries_total", "sqlstate_class") == {"40": 1, "55": 1}
+    assert counted(work).by("ingest_batches_total", "result", path="direct") == {"conflict": 2, "loaded": 1}
 
 
 async def test_a_batch_with_a_bad_record_is_isolated(work: Work, job: MakeJob, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,16 @@ from ingest.statements import migrations, sql_folder
 from tests.conftest import named, run_psql
 from tests.processes import clean_environment
 
-NAMES = ["000_create_tables", "001_create_rpc_functions", "002_create_loading_functions"]
+NAMES = [
+    "000_create_tables",
+    "001_create_rpc_functions",
+    "002_create_loading_functions",
+    "003_create_progress_functions",
+    "004_create_upload_functions",
+    "005_create_intake_functions",
+    "006_create_control_functions",
+    "007_create_key_functions",
+]
 MIGRATE = "import sys, trio; from ingest.database import migrate; print(*trio.run(migrate, sys.argv[1]))"
 
 

@@ -14,7 +14,7 @@ from tests.conftest import emptied, named, run_psql
 from tests.integration.loading.servers import MAJORS, programs, server
 
 # Where the tables of the differential tests are.
-SCHEMAS = ("ladder", "isolated", "planned", "halved", "judge")
+SCHEMAS = ("ladder", "isolated", "sifted", "mostly_bad", "planned", "halved", "judge")
 
 _numbers = itertools.count(1)
 

@@ -49,9 +49,18 @@ class Loaded:
 
 
 async def load(
-    database: Database, spec: LoadSpec, data: bytes, *, batch_records: int = 1000, isolate: bool = False
+    database: Database,
+    spec: LoadSpec,
+    data: bytes,
+    *,
+    batch_records: int = 1000,
+    isolate: bool = False,
+    after: str | None = None,
 ) -> Loaded:
-    """Load a file's records (all after the header) up the ladder: direct, then isolated; or isolated at once."""
+    """Load a file's records (all after the header) up the ladder: direct, then isolated; or isolated at once.
+
+    `after`: the SQLSTATE that is said to have kept a batch that is isolated at once from being loaded whole.
+    """
     single_column = len(spec.columns) == 1
     stretch = cut(data, batch_records=batch_records, single_column=single_column, dialect=spec.dialect)
     job_id = await make_job(database, [stretch], of=spec)
@@ -61,11 +70,11 @@ async def load(
         batch = Batch(chunk=chunk, range=extent, data=data[extent.start : extent.end])
         try:
             if isolate:
-                raise RowError("asked for")
+                raise RowError("asked for", sqlstate=after or "")
             results.append(await load_whole(database, batch))
-        except RowError:
+        except RowError as error:
             isolated += 1
-            results.append(await load_isolated(database, batch))
+            results.append(await load_isolated(database, batch, after=error.sqlstate))
     await Queue(database, uuid4()).finish(chunk)
     rejects = await database.fetch("SELECT * FROM ingest.rejects WHERE job_id = $1 ORDER BY line, id", job_id)
     return Loaded(chunk, results, isolated, [dict(row) for row in rejects])

@@ -1,7 +1,7 @@
 """Random files against PostgreSQL itself: what a COPY of the single record takes is in the table, all else is rejected.
 
-Three tables of one kind: one is loaded up the ladder, one by isolating every batch, and into the third the judge copies
-record by record. The three hold the same rows, and the rejected lines are the ones the judge refused.
+Several tables of one kind: each is loaded in another way, up the ladder or by one of the ways to isolate every batch, and
+into the last the judge copies record by record. All hold the same rows, and the rejected lines are those the judge refused.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import pytest
 
 from ingest.database import Database
 from ingest.dialect import Dialect
+from ingest.loading.isolated import MANY_BAD, TAKEN_KEY
 from ingest.spec import Column, LoadSpec
 from tests.integration.loading.conftest import SCHEMAS
 from tests.integration.loading.ladder import Loaded, judge, load, planned, records_of, rows
@@ -197,18 +198,20 @@ class File:
 
 async def compare(database: Database, spec: LoadSpec, file: File) -> None:
     """Load a file in every way and compare tables and rejects."""
-    ladder, isolated, staged, halved, judged = (replace(spec, schema=schema) for schema in SCHEMAS)
+    ladder, isolated, sifted, mostly_bad, staged, halved, judged = (replace(spec, schema=schema) for schema in SCHEMAS)
     found = records_of(spec, file.data)
     refused = await judge(database, judged, found, frozenset(file.moving))
     expected = await rows(database, judged)
     ways = (
-        ("ladder", ladder, False),
-        ("isolated", isolated, True),
-        ("planned", planned(staged), False),
-        ("planned, isolated", planned(halved), True),
+        ("ladder", ladder, False, None),
+        ("isolated", isolated, True, None),
+        ("sifted", sifted, True, TAKEN_KEY),
+        ("mostly bad", mostly_bad, True, MANY_BAD),
+        ("planned", planned(staged), False, None),
+        ("planned, isolated", planned(halved), True, None),
     )
-    for way, target, isolate in ways:
-        loaded = await load(database, target, file.data, batch_records=15, isolate=isolate)
+    for way, target, isolate, after in ways:
+        loaded = await load(database, target, file.data, batch_records=15, isolate=isolate, after=after)
         assert await rows(database, target) == expected, way
         assert {reject["line"] for reject in loaded.rejects} == set(refused), way
         check_rejects(loaded, spec, file.data, refused)

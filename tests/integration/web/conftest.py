@@ -5,18 +5,33 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from functools import partial
+from typing import Any, cast
 
 import httpx
 import pytest
 import trio
 from hypercorn.typing import ASGIFramework
 
+from ingest.metrics import Metrics
 from ingest.settings import Settings
+from ingest.watching import Watching
 from ingest.web.app import create_app
 from ingest.web.edge import serve_http
 from ingest.web.listening import Address
+from ingest.web.metrics import MetricsPage
 
-from .fakes import FakeControl, FakeDatasets, FakeHealth, FakeJobs, FakeReceiving, FakeRejects, FakeRetrying
+from .fakes import (
+    FakeControl,
+    FakeDatasets,
+    FakeHealth,
+    FakeJobs,
+    FakeKeys,
+    FakeReadings,
+    FakeReceiving,
+    FakeRejects,
+    FakeRetrying,
+    no_request_keys,
+)  # fmt: skip
 
 MAX_UPLOAD_BYTES = 8 * 1024 * 1024
 
@@ -28,11 +43,14 @@ class Web:
     app: ASGIFramework
     address: Address
     receiving: FakeReceiving
+    keys: FakeKeys
     jobs: FakeJobs
     rejects: FakeRejects
     retrying: FakeRetrying
     control: FakeControl
     health: FakeHealth
+    watching: Watching
+    readings: FakeReadings
     draining: trio.Event
     shutdown: trio.Event
     stopped: trio.Event
@@ -58,17 +76,24 @@ def settings() -> Settings:
 async def web(nursery: trio.Nursery, settings: Settings) -> AsyncIterator[Web]:
     """Serve the application; the server is stopped when the test ends."""
     receiving, jobs, health = FakeReceiving(), FakeJobs(), FakeHealth()
-    rejects, retrying, control = FakeRejects(), FakeRetrying(), FakeControl()
+    rejects, retrying, control, keys = FakeRejects(), FakeRetrying(), FakeControl(), FakeKeys()
+    watching, readings = Watching(jobs), FakeReadings()
     draining, shutdown, stopped = trio.Event(), trio.Event(), trio.Event()
     app = create_app(
         settings=settings,
+        keys=keys,
         receiving=receiving,
+        resumable=cast(Any, None),  # tested over the whole service
+        sources=cast(Any, None),
         jobs=jobs,
         rejects=rejects,
         retrying=retrying,
         control=control,
         datasets=FakeDatasets(),
         health=health,
+        request_keys=no_request_keys(),
+        watching=watching,
+        metrics=MetricsPage(Metrics(), readings),
         draining=draining,
     )
 
@@ -77,8 +102,12 @@ async def web(nursery: trio.Nursery, settings: Settings) -> AsyncIterator[Web]:
         stopped.set()
 
     address: Address = await nursery.start(serve)
+    nursery.start_soon(watching.look_again_and_again)
     client = httpx.AsyncClient(base_url=address.url, timeout=10)
-    yield Web(app, address, receiving, jobs, rejects, retrying, control, health, draining, shutdown, stopped, client)
+    yield Web(
+        app, address, receiving, keys, jobs, rejects, retrying, control, health, watching, readings, draining, shutdown,
+        stopped, client,
+    )  # fmt: skip
     await client.aclose()
     shutdown.set()
     with trio.fail_after(10):

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Any
+from datetime import UTC, date, datetime
+from typing import Any, cast
 from uuid import UUID, uuid4
 
 import trio
 
+from ingest.caller import Caller
+from ingest.census import Counts
+from ingest.database import Database
 from ingest.definitions.tables import TableDataset
 from ingest.errors import FileError, IngestError, RequestError
+from ingest.idempotency import RequestKeys
 from ingest.job import JobState, JobView
+from ingest.keys import Grant, KeyRow
 from ingest.receiving import UploadOptions
 from ingest.rejects import RejectFilter, RejectPage
 from ingest.web.health import (
@@ -23,13 +28,26 @@ from ingest.web.health import (
     ServiceStatistics,
     WorkerStatistics,
 )
+from ingest.web.metrics import Readings
 
 
 def job_view(**changes: Any) -> JobView:
     """Return a job as the layer below would, with some fields changed."""
     fields: dict[str, Any] = dict.fromkeys(JobView.__dataclass_fields__, 0)
     nothing = dict.fromkeys(
-        ("rows_per_second", "eta_seconds", "error", "parent_id", "sha256", "started_at", "completed_at", "total_rows")
+        (
+            "owner",
+            "rows_per_second",
+            "eta_seconds",
+            "error",
+            "parent_id",
+            "sha256",
+            "started_at",
+            "completed_at",
+            "total_rows",
+            "duplicate_of",
+            "compression",
+        )
     )
     now = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     return JobView(
@@ -132,16 +150,26 @@ class FakeJobs:
         return next((view for view in self.views if view.id == job_id), None)
 
     async def page(
-        self, *, page: int, limit: int, status: JobState | None, dataset: str | None
+        self, *, page: int, limit: int, status: JobState | None, dataset: str | None, owner: str | None
     ) -> tuple[list[JobView], int]:
         """Return all jobs as one page."""
-        self._ask(page=page, limit=limit, status=status, dataset=dataset)
+        self._ask(page=page, limit=limit, status=status, dataset=dataset, owner=owner)
         return self.views, len(self.views)
 
     async def chunks(self, job_id: UUID, *, page: int, limit: int) -> tuple[list[dict[str, Any]], int]:
         """Return a chunk."""
         self._ask(job_id=job_id, page=page, limit=limit)
         return [{"ordinal": 1, "claimed_at": datetime(2026, 1, 1, tzinfo=UTC)}], 1
+
+    async def many(self, ids: Sequence[UUID]) -> list[JobView]:
+        """Return those of these jobs that there are."""
+        self._ask(ids=ids)
+        return [view for view in self.views if view.id in ids]
+
+    async def statistics(self) -> dict[str, Any]:
+        """Return a number."""
+        self._ask()
+        return {"jobs": {"total": len(self.views)}}
 
 
 class FakeRejects:
@@ -190,6 +218,11 @@ class FakeFile:
             self._rejects.taken += 1
             return piece
         raise StopAsyncIteration
+
+
+def no_request_keys() -> RequestKeys:
+    """Keys without a database: nothing is asked of them for requests that have none."""
+    return RequestKeys(cast(Database, None), ttl_s=1)
 
 
 class FakeRetrying:
@@ -251,15 +284,82 @@ class FakeDatasets:
 
     dataset = TableDataset(name="public.t", schema="public", table="t", columns=())
 
-    async def find(self, name: str) -> TableDataset:
+    async def find(self, name: str, caller: Caller) -> TableDataset:
         """Return the dataset."""
         if name != self.dataset.name:
             raise RequestError(f"there is no dataset {name!r}", code="E_DATASET_UNKNOWN")
         return self.dataset
 
-    async def all(self) -> list[TableDataset]:
+    async def all(self, caller: Caller) -> list[TableDataset]:
         """Return every dataset."""
         return [self.dataset]
+
+
+class FakeKeys:
+    """Holds keys and whose the jobs are; raises `failure` when it is set. `calls` has the names of all calls."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, KeyRow] = {}
+        self.owners: dict[UUID, str] = {}
+        self.left: int | None = None
+        self.used = 0
+        self.failure: IngestError | None = None
+        self.calls: list[str] = []
+
+    def _called(self, name: str) -> None:
+        self.calls.append(name)
+        if self.failure is not None:
+            raise self.failure
+
+    async def find(self, prefix: str) -> KeyRow | None:
+        """Return the key."""
+        self._called("find")
+        return self.rows.get(prefix)
+
+    async def note_use(self, key_id: UUID) -> None:
+        """Do nothing."""
+        self._called("note_use")
+
+    async def owner_of_job(self, job_id: UUID) -> str | None:
+        """Return the owner."""
+        self._called("owner_of_job")
+        return self.owners.get(job_id)
+
+    async def take_bytes(self, key_id: UUID, want: int) -> Grant:
+        """Take from what is left."""
+        self._called("take_bytes")
+        granted = want if self.left is None else min(want, self.left)
+        self.used += granted
+        if self.left is not None:
+            self.left -= granted
+        return Grant(granted=granted, remaining=self.left, day=date(2026, 1, 1), resets_in_s=60)
+
+    async def give_back_bytes(self, key_id: UUID, day: date, unused: int) -> None:
+        """Take it back."""
+        self._called("give_back_bytes")
+        self.used -= unused
+        if self.left is not None:
+            self.left += unused
+
+
+class FakeReadings:
+    """A process without a worker, and a database that is away when `failure` is set."""
+
+    def __init__(self) -> None:
+        self.failure: IngestError | None = None
+
+    def readings(self) -> Readings:
+        """Return the readings."""
+        return Readings(
+            version="1.2.3", role="api", pool_open=3, pool_idle=2, pool_limit=8, uploads=1, upload_bytes=1000,
+            chunks_running=0, batches_queued=0, batches_writing=0,
+        )  # fmt: skip
+
+    async def counts(self) -> Counts:
+        """Return the counts."""
+        if self.failure is not None:
+            raise self.failure
+        return Counts(jobs={"completed": 2}, chunks={"completed": 3}, oldest_age_s=0.0)
 
 
 class FakeHealth:

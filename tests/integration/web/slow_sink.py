@@ -6,16 +6,31 @@ Run as a module with the sink's MB/s (0: as fast as it can); ends when its input
 from __future__ import annotations
 
 import sys
+from typing import Any, cast
 
 import trio
 
+from ingest.metrics import Metrics
 from ingest.settings import Settings
+from ingest.watching import Watching
 from ingest.web.app import create_app
 from ingest.web.edge import serve_http
 from ingest.web.health import memory
 from ingest.web.listening import Address
+from ingest.web.metrics import MetricsPage
 
-from .fakes import FakeControl, FakeDatasets, FakeHealth, FakeJobs, FakeReceiving, FakeRejects, FakeRetrying
+from .fakes import (
+    FakeControl,
+    FakeDatasets,
+    FakeHealth,
+    FakeJobs,
+    FakeKeys,
+    FakeReadings,
+    FakeReceiving,
+    FakeRejects,
+    FakeRetrying,
+    no_request_keys,
+)  # fmt: skip
 
 
 async def main(bytes_per_s: float) -> None:
@@ -28,8 +43,10 @@ async def main(bytes_per_s: float) -> None:
 
     receiving.on_feed = absorb
     app = create_app(
-        settings=Settings.from_environment({}), receiving=receiving, jobs=FakeJobs(), rejects=FakeRejects(),
-        retrying=FakeRetrying(), control=FakeControl(), datasets=FakeDatasets(), health=FakeHealth(), draining=trio.Event(),
+        settings=Settings.from_environment({}), keys=FakeKeys(), receiving=receiving, jobs=FakeJobs(),
+        rejects=FakeRejects(), retrying=FakeRetrying(), control=FakeControl(), datasets=FakeDatasets(),
+        health=FakeHealth(), watching=Watching(FakeJobs()), draining=trio.Event(), resumable=cast(Any, None),
+        sources=cast(Any, None), request_keys=no_request_keys(), metrics=MetricsPage(Metrics(), FakeReadings()),
     )  # fmt: skip
 
     async def serve(task_status: trio.TaskStatus[Address]) -> None:

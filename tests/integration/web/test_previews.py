@@ -38,4 +38,4 @@ async def test_a_preview_is_refused(web: Web, query: str, body: bytes, status: i
 async def test_other_methods_are_refused(web: Web) -> None:
     """And told what to use."""
     response = await web.client.get(URL)
-    assert (response.status_code, response.headers["Allow"]) == (405, "POST")
+    assert (response.status_code, response.headers["Allow"]) == (405, "OPTIONS, POST")

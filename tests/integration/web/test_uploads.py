@@ -88,7 +88,10 @@ async def test_a_chunked_body_arrives_whole(web: Web, size: int) -> None:
         ("f.csv?dataset=", 400, "E_OPTION"),
         ("f.csv?dataset=t&encodign=x", 400, "E_OPTION"),
         ("f.csv?dataset=t&encoding=latin-1", 400, "E_OPTION_UNSUPPORTED"),
-        ("f.csv?dataset=t&load=while_uploading", 400, "E_OPTION_UNSUPPORTED"),
+        ("f.csv?dataset=t&load=later", 400, "E_OPTION"),
+        ("f.csv?dataset=t&load=while_uploading&mode=atomic", 400, "E_OPTION"),
+        ("f.csv?dataset=t&load=while_uploading&on_duplicate=refuse", 400, "E_OPTION"),
+        ("f.csv?dataset=t&on_duplicate=maybe", 400, "E_OPTION"),
         ("f.csv?dataset=t&priority=10", 400, "E_OPTION"),
         ("f.csv?dataset=t&delimiter=ab", 400, "E_OPTION"),
         ("f.csv?dataset=%00", 400, "E_OPTION"),
@@ -103,7 +106,7 @@ async def test_a_refused_request_is_a_problem(web: Web, path: str, status: int, 
     problem = response.json()
     assert (response.status_code, problem["status"], problem["code"]) == (status, status, code)
     assert response.headers["content-type"] == "application/problem+json"
-    assert problem["type"] == f"urn:ingest:problem:{code.lower()}"
+    assert problem["type"] == f"/docs/problems#{code}"
     assert problem["title"]
     assert problem["detail"]
     assert not any(upload.finished for upload in web.receiving.uploads)
@@ -117,7 +120,16 @@ async def test_an_unknown_option_is_named_with_those_that_exist(web: Web) -> Non
 
 
 @pytest.mark.parametrize(
-    ("header", "status"), [("Content-Encoding: gzip", 415), ("Idempotency-Key: x", 400), ("Repr-Digest: x", 400)]
+    ("header", "status"),
+    [
+        ("Content-Encoding: br", 415),
+        ("Content-Encoding: gzip, zstd", 415),
+        ("Idempotency-Key: two words", 400),
+        ('Idempotency-Key: ""', 400),
+        ("Repr-Digest: x", 400),
+        ("Content-Digest: sha-256=:AAAA:", 400),
+        ("Trailer: Repr-Digest", 400),
+    ],
 )
 async def test_a_promise_that_cannot_be_kept_is_refused(web: Web, header: str, status: int) -> None:
     """A header that asks for more than this version does is not ignored."""
@@ -133,7 +145,7 @@ async def test_a_promise_that_cannot_be_kept_is_refused(web: Web, header: str, s
 async def test_another_method_is_not_allowed(web: Web, method: str, path: str, allowed: str) -> None:
     """And the answer says which is."""
     response = await web.client.request(method, f"/api/v1/csv/upload{path}")
-    assert (response.status_code, response.headers["allow"]) == (405, allowed)
+    assert (response.status_code, response.headers["allow"]) == (405, f"OPTIONS, {allowed}")
 
 
 async def test_an_upload_while_draining_is_told_to_come_back(web: Web) -> None:

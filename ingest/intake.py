@@ -1,0 +1,102 @@
+"""The bytes of an upload on their way: hashed as they were sent, unpacked, and cut into chunks behind the header.
+
+Synchronous, for use inside worker threads; `ingest.upload` is the asynchronous side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ingest.chunk import ChunkCut
+from ingest.cutter import Cutter
+from ingest.digests import Digest, Hashes
+from ingest.header import Header, HeaderReader
+from ingest.splitter import Block
+from ingest.unpacking import Compression, Unpacker
+
+# What a step has found: the header, or chunks, or nothing yet.
+Found = Header | list[ChunkCut] | None
+
+
+class Intake:
+    """One file. `take` each block of it, then `take_piece` while there is `more`; when the header is found, `begin`.
+
+    `settled`: the chunks that are returned are durable, not only on their way to the disk. Each raises FileError,
+    RequestError (E_DECOMPRESSED_LIMIT) and StorageError; then `discard` is all that is left.
+    """
+
+    def __init__(
+        self, header: HeaderReader, unpacker: Unpacker, digests: Sequence[Digest], *, settled: bool = False
+    ) -> None:
+        self._header = header
+        self._unpacker = unpacker
+        self._hashes = Hashes(digests)
+        self._settled = settled
+        self._cutter: Cutter | None = None
+
+    @property
+    def begun(self) -> bool:
+        """Whether the header is behind us."""
+        return self._cutter is not None
+
+    @property
+    def more(self) -> bool:
+        """Whether `take_piece` has something to do."""
+        return self._unpacker.more
+
+    @property
+    def compression(self) -> Compression | None:
+        """How the file is compressed."""
+        return self._unpacker.compression
+
+    @property
+    def records(self) -> int:
+        """Records in the chunks so far."""
+        return self._cutter.records if self._cutter else 0
+
+    @property
+    def sha256(self) -> bytes:
+        """The SHA-256 of the bytes so far, as they were sent."""
+        return self._hashes.sha256
+
+    def take(self, block: Block) -> Found:
+        """Take the next bytes as they were sent, and what they hold first."""
+        self._hashes.update(block)
+        self._unpacker.feed(block)
+        return self.take_piece()
+
+    def take_piece(self) -> Found:
+        """Go on with what the last block holds."""
+        piece = self._unpacker.next()
+        return self._header.feed(piece) if self._cutter is None else self._cut(self._cutter, piece)
+
+    def begin(self, header: Header, cutter: Cutter) -> list[ChunkCut]:
+        """Cut what comes after the header; returns what the bytes behind it are enough for."""
+        self._cutter = cutter
+        return self._cut(cutter, header.rest)
+
+    def end(self) -> Found:
+        """Say that all bytes were taken; go on with the last of them. A compressed file must end here."""
+        self._unpacker.finish()
+        return self.take_piece()
+
+    def end_header(self) -> Header:
+        """Return the header of a file that has ended and holds little more."""
+        return self._header.finish()
+
+    def finish(self) -> list[ChunkCut]:
+        """Return the last chunk, if there is one, all durable; the bytes are those of the client's digests."""
+        chunks = self._cutter.finish() if self._cutter else []
+        self._hashes.check()
+        return chunks
+
+    def discard(self) -> None:
+        """Give up the chunk that is not sealed."""
+        if self._cutter is not None:
+            self._cutter.discard()
+
+    def _cut(self, cutter: Cutter, piece: Block) -> list[ChunkCut]:
+        chunks = cutter.take(piece)
+        if chunks and self._settled:
+            cutter.settle()
+        return chunks

@@ -1,0 +1,40 @@
+"""isolated: a batch that could not be loaded whole. Its good records go in, each bad one stands alone as a reject.
+
+Three ways, from the cheapest to the one that always ends: sifted where keys are taken, raw, screened and halved.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from ingest.batch import Batch, BatchResult
+from ingest.database import Session
+from ingest.loading.screening import may_stage
+from ingest.loading.sifted import copy_sifted
+from ingest.loading.staged import SETTINGS, copy_raw, copy_screened
+from ingest.loading.staging import room_for_rejects
+
+# What COPY says of too many bad values, and of a key that is taken.
+MANY_BAD = "22P02"
+TAKEN_KEY = "23505"
+
+
+async def isolate(session: Session, batch: Batch, opening: str, *, after: str | None = None) -> BatchResult:
+    """Load the good records of a batch, by its plan or as they are, and return all others as rejects.
+
+    `after`: the SQLSTATE that kept it from being loaded whole, or one that the batch before lets expect. Rejects beyond
+    what the job may still store are counted only.
+    """
+    await session.execute(opening)
+    room = await room_for_rejects(session, batch)
+    if after == TAKEN_KEY and batch.chunk.spec.plan is None:
+        sifted = await session.attempt(partial(copy_sifted, batch=batch, room=room))
+        if sifted is not None:
+            return sifted
+    if may_stage(batch):
+        # The savepoint keeps a failure from ending the transaction.
+        raw = partial(copy_raw, batch=batch, opening=SETTINGS, room=room, isolating=True, expecting=after == MANY_BAD)
+        result = await session.attempt(raw)
+        if result is not None:
+            return result
+    return await copy_screened(session, batch, room)

@@ -1,0 +1,114 @@
+"""sifted: of an append to a table with keys, the records whose key may be taken are loaded after the others.
+
+INSERT ... ON CONFLICT costs twice what COPY does. So the keys alone are staged and looked up; the records whose keys
+are free go unparsed into COPY, and the few others through the statement that judges. The look-up decides nothing but
+who goes which way: a record whose key turns out to be free is loaded, and a COPY that fails leaves the batch to others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from ingest.batch import Batch, BatchResult
+from ingest.bits import Offsets
+from ingest.database import Session, quoted
+from ingest.errors import AccountingError, RowError
+from ingest.loading.direct import copy_statement
+from ingest.loading.judging import Staging
+from ingest.loading.keys import key_lines
+from ingest.loading.locating import is_one_line_each, located
+from ingest.loading.merging import Merging, plan_of
+from ingest.loading.screening import has_moving_dates, may_copy
+from ingest.loading.skipped import SKIPS_BAD_VALUES_SINCE, skipped_records
+from ingest.loading.staged import SETTINGS
+from ingest.loading.staging import copy_options, prepare_table, stage, target
+from ingest.loading.tablerules import RuleOf, TableRule, rules_of
+from ingest.splitter import Records
+
+
+async def copy_sifted(session: Session, batch: Batch, room: int) -> BatchResult:
+    """Load a batch, first the records whose keys are free. Raises RowError when that is not the way for it."""
+    if session.server_major < SKIPS_BAD_VALUES_SINCE or not is_one_line_each(batch) or not may_copy(batch):
+        raise RowError("the batch is not sifted", sqlstate="22P04")
+    where = located(batch)
+    rules = await rules_of(session, plan_of(batch).targets)
+    kept = await _with_free_keys(session, batch, where, rules)
+    result = await _copy_only(session, batch, where, kept, room)
+    rest = np.setdiff1d(np.arange(where.start.size), kept)
+    if not rest.size:
+        return result
+    records = [(i, batch.data[where.start[i] : where.end[i]]) for i in rest.tolist()]
+    staged = await stage(session, batch.chunk.spec, records)
+    staging = Staging(
+        table=staged.table, server_major=session.server_major, moving_dates=has_moving_dates(batch), thorough=True
+    )
+    merging = Merging(
+        session, batch, staging, staged=len(records), room=room,
+        rejects=result.rejects, rejected=result.rejected, rules=rules,
+    )  # fmt: skip
+    merged = await merging.whole(records[-1][0], isolating=True)
+    return replace(merged, inserted=merged.inserted + result.inserted)
+
+
+async def _copy_only(session: Session, batch: Batch, where: Records, kept: Offsets, room: int) -> BatchResult:
+    """Copy some records of a batch."""
+    data = batch.data if kept.size == where.start.size else _only(batch.data, where, kept)
+    copied = await session.copy(copy_statement(batch.chunk.spec, kept.size, session.server_major), data)
+    skipped, rejects = await skipped_records(session, batch, copied, room, kept)
+    if copied.rows + len(skipped) != kept.size:
+        raise AccountingError(f"COPY took {copied.rows} of {kept.size} records and named {len(skipped)}")
+    return BatchResult(inserted=copied.rows, rejected=len(skipped), rejects=tuple(rejects))
+
+
+async def _with_free_keys(session: Session, batch: Batch, where: Records, rules: Sequence[TableRule]) -> Offsets:
+    """Return the numbers of the records none of whose keys is in the table, or in a record before it."""
+    spec = batch.chunk.spec
+    names = [column.name for column in spec.columns]
+    uniques = [rule for rule in rules if rule.kind is RuleOf.UNIQUE and set(rule.columns) <= set(names)]
+    if not uniques or any(rule.kind is RuleOf.UNFORESEEABLE for rule in rules):
+        raise RowError("the table's keys cannot be looked up", sqlstate="22P04")
+    columns = [i for i, name in enumerate(names) if any(name in rule.columns for rule in uniques)]
+    table, prepare = _key_table([(names[i], spec.columns[i].type) for i in columns])
+    lines = key_lines(batch.data, where, columns, len(names), spec.dialect)
+    options = f"{copy_options(spec.dialect)}, FORCE_NOT_NULL (ordinal), ON_ERROR ignore"
+    await session.copy(f"{SETTINGS}; {prepare}; COPY {table} FROM STDIN ({options})", lines)
+    taken = await session.value(_taken(table, target(spec), uniques))
+    return np.setdiff1d(np.arange(where.start.size), taken or [])
+
+
+def _key_table(columns: Sequence[tuple[str, str]]) -> tuple[str, str]:
+    """Return the staging table for keys of these columns and types, and the statements that make it."""
+    digest = hashlib.sha256("\n".join(f"{name} {kind}" for name, kind in columns).encode()).hexdigest()[:16]
+    name = f"ingest_keys_{digest}"
+    made = ", ".join(["ordinal integer", *(f"{quoted(f'k:{column}')} {kind}" for column, kind in columns)])
+    return f"pg_temp.{name}", prepare_table(name, made)
+
+
+def _taken(table: str, into: str, uniques: Sequence[TableRule]) -> str:
+    """Return the query for the ordinals whose key is in the table `into`, or in a record before. NULL is no key."""
+    found = []
+    for rule in uniques:
+        keys = [quoted(f"k:{column}") for column in rule.columns]
+        given = " AND ".join(f"{key} IS NOT NULL" for key in keys)
+        match = " AND ".join(f"t.{quoted(c)} = s.{key}" for c, key in zip(rule.columns, keys, strict=True))
+        # Not EXISTS, which the planner may answer by reading the whole table.
+        found.append(
+            f"SELECT ordinal FROM (SELECT ordinal, row_number() OVER (PARTITION BY {', '.join(keys)} ORDER BY ordinal) "
+            f"> 1 OR (SELECT true FROM {into} AS t WHERE {match} LIMIT 1) AS taken "
+            f"FROM {table} AS s WHERE {given}) AS f WHERE taken"
+        )
+    return f"SELECT array_agg(ordinal) FROM ({' UNION '.join(found)}) AS a"
+
+
+def _only(data: bytes, where: Records, kept: Offsets) -> bytes:
+    """Return the lines of some records."""
+    bounds = np.append(where.start, len(data))
+    gaps = np.flatnonzero(np.diff(kept) > 1)
+    firsts = kept[np.concatenate(([0], gaps + 1))] if kept.size else kept
+    lasts = kept[np.append(gaps, kept.size - 1)] if kept.size else kept
+    stretches = zip(bounds[firsts].tolist(), bounds[lasts + 1].tolist(), strict=True)
+    return b"".join(data[start:end] for start, end in stretches)

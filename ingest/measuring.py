@@ -1,0 +1,45 @@
+"""What the metrics ask the service: what its parts are doing now, and what the database holds."""
+
+from __future__ import annotations
+
+from ingest import __version__
+from ingest.accounts import InFlight
+from ingest.census import Census, Counts
+from ingest.database import Database
+from ingest.receiving import Receiving
+from ingest.web.metrics import Readings
+from ingest.work import Work
+
+
+class Measuring:
+    """The parts of one process, as its metrics see them; `work` is None in the api role."""
+
+    def __init__(self, role: str, database: Database, receiving: Receiving, work: Work | None) -> None:
+        self._role = role
+        self._database = database
+        self._receiving = receiving
+        self._work = work
+        self._census = Census(database)
+
+    def readings(self) -> Readings:
+        """Return what is known without asking anybody."""
+        pool, receiving, work = self._database.statistics(), self._receiving.statistics(), self._in_flight()
+        return Readings(
+            version=__version__,
+            role=self._role,
+            pool_open=pool.open,
+            pool_idle=pool.idle,
+            pool_limit=pool.limit,
+            uploads=receiving.uploads,
+            upload_bytes=receiving.bytes_received,
+            chunks_running=work.chunks if work else 0,
+            batches_queued=work.queued if work else 0,
+            batches_writing=work.writing if work else 0,
+        )
+
+    async def counts(self) -> Counts:
+        """Return what the database holds. Raises DatabaseError; harmless to cancel."""
+        return await self._census.counts()
+
+    def _in_flight(self) -> InFlight | None:
+        return self._work.accounts.statistics() if self._work else None

@@ -1,0 +1,228 @@
+"""Resumable uploads: files whose bytes come in any number of requests, over restarts of the client and of the service.
+
+Bytes are written to the upload's spool, flushed to the disk, and only then acknowledged in the database; what is
+acknowledged is cut in place by a follower. An upload is held by one request at a time. The next one asks the holder to
+let go: through memory in the same process, through the database in another one. The lock on the spool says when it has.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import TypeVar
+from uuid import UUID, uuid4
+
+import structlog
+import trio
+from uuid_utils.compat import uuid7
+
+from ingest.admission import Admission, JobRows, Target, UploadOptions, too_large
+from ingest.caller import Caller
+from ingest.cutter import InPlaceSink
+from ingest.errors import FileError, IngestError, RequestError, SourceChanged, StorageError, UnavailableError
+from ingest.follower import Follower
+from ingest.held import Held
+from ingest.receiving import DEFAULT_QUEUE, THREADS, DatasetSource
+from ingest.settings import Settings
+from ingest.spool import Spool
+from ingest.storage import Storage, chunk_prefix, spool_key
+from ingest.uploadrows import UploadRow, UploadRows, no_upload, taken_over
+
+T = TypeVar("T")
+
+# Followers of uploads that nobody sends to just now. One more is made again from the database.
+MOST_IDLE_FOLLOWERS = 64
+# How often it is looked whether another process wants an upload that we hold.
+WATCH_S = 1.0
+# A holder of this process lets go at once; after so long it is taken for one in another process, and asked there.
+ASK_AFTER_S = 0.5
+# A holder that has not let go by then hangs in its disk.
+TAKE_OVER_S = 15.0
+LOOK_S = 0.02
+
+log = structlog.get_logger("ingest.upload")
+
+
+class Resumable:
+    """The resumable uploads of this process; `run` must run beside it."""
+
+    def __init__(
+        self, settings: Settings, storage: Storage, jobs: JobRows, datasets: DatasetSource, rows: UploadRows
+    ) -> None:
+        self._settings = settings
+        self._storage = storage
+        self._jobs = jobs
+        self._datasets = datasets
+        self._rows = rows
+        self._limiter = trio.CapacityLimiter(THREADS)
+        self._followers: OrderedDict[UUID, Follower] = OrderedDict()
+        self._held: dict[UUID, Held] = {}
+
+    async def run(self, stop: trio.Event) -> None:
+        """Let go of uploads that another process has taken, and of all of them when the service stops."""
+        while not stop.is_set():
+            with trio.move_on_after(WATCH_S):
+                await stop.wait()
+            await self._let_go_of_taken()
+        for held in self._held.values():
+            held.let_go(RequestError("the service is stopping; go on in a moment", code="E_DRAINING"))
+
+    async def create(self, options: UploadOptions, length: int | None, metadata: str) -> UploadRow:
+        """Begin an upload; `metadata` is given back as it is.
+
+        Raises RequestError (E_DATASET_UNKNOWN, E_OPTION, E_TOO_LARGE, E_TOO_MANY_UPLOADS).
+        """
+        if length is not None and length > self._settings.max_upload_bytes:
+            raise too_large(self._settings.max_upload_bytes)
+        dataset = await self._datasets.find(options.dataset, options.caller)
+        dataset.check_parameters(options.parameters)
+        job_id = uuid7()
+        await self._in_thread(lambda: self._storage.make_spool(spool_key(job_id)))
+        try:
+            # Not uuid7: whoever knows the id may write to the upload, so it must not be guessed.
+            return await self._rows.create(uuid4(), job_id, length, options, metadata)
+        except IngestError as error:
+            # An answer that was lost may have been a yes: then the object has a row and the janitor must decide.
+            if not isinstance(error, UnavailableError):
+                await self._storage.remove_all(chunk_prefix(job_id))
+            raise
+
+    async def find(self, upload_id: UUID, caller: Caller) -> UploadRow:
+        """Return an upload of the caller's. Raises RequestError (E_NOT_FOUND, E_UPLOAD_ENDED)."""
+        row = await self._rows.find(upload_id)
+        if not caller.sees(row.options.caller.owner):
+            raise no_upload(upload_id)
+        return row
+
+    async def remove(self, upload_id: UUID, caller: Caller) -> None:
+        """End an upload and remove its bytes; a complete one is only forgotten, its job goes on.
+
+        Raises RequestError (E_NOT_FOUND, E_UPLOAD_ENDED).
+        """
+        row = await self.find(upload_id, caller)
+        left = await self._rows.remove(upload_id)
+        if held := self._held.get(upload_id):
+            held.let_go(taken_over())
+        self._followers.pop(upload_id, None)
+        if left:
+            await self._storage.remove_all(chunk_prefix(row.job_id))
+
+    @asynccontextmanager
+    async def hold(self, upload_id: UUID, caller: Caller) -> AsyncIterator[Held]:
+        """Take an upload over from whoever has it, and hold it. One that is complete is not held by anybody.
+
+        A file that cannot be loaded ends the upload and its job. Raises RequestError: E_NOT_FOUND, E_UPLOAD_ENDED,
+        E_UPLOAD_TAKEN when a still newer request was faster, E_UPLOAD_BUSY.
+        """
+        row = await self.find(upload_id, caller)
+        if row.completed:
+            yield Held(row, uuid4(), self._rows, None, None, self._limiter)
+            return
+        spool = await self._locked(row)
+        try:
+            async with self._holding(row, spool) as held:
+                yield held
+        finally:
+            spool.close()
+
+    @asynccontextmanager
+    async def _holding(self, row: UploadRow, spool: Spool) -> AsyncIterator[Held]:
+        holder = uuid4()
+        if not await self._rows.hold(row.id, holder):
+            raise taken_over()
+        held = Held(await self._rows.find(row.id), holder, self._rows, spool, None, self._limiter)
+        self._held[row.id] = held
+        try:
+            held.follower = await self._follower(held.row)
+            yield held
+        except IngestError as error:
+            if not _is_final(error) or not await self._refuse(held, error):
+                self._keep(held)
+            raise
+        else:
+            self._keep(held)
+        finally:
+            del self._held[row.id]
+
+    def _keep(self, held: Held) -> None:
+        """Keep the follower for the next request, unless something came between its steps."""
+        if held.follower is None or held.following or held.row.completed:
+            return
+        self._followers[held.row.id] = held.follower
+        if len(self._followers) > MOST_IDLE_FOLLOWERS:
+            self._followers.popitem(last=False)
+
+    async def _refuse(self, held: Held, error: IngestError) -> bool:
+        refused = await self._rows.refuse(held.row.id, held.holder, error)
+        if refused:
+            try:
+                await self._storage.remove_all(chunk_prefix(held.row.job_id))
+            except StorageError as left:
+                log.warning("upload_objects_left", job_id=str(held.row.job_id), error=str(left))
+        return refused
+
+    async def _follower(self, row: UploadRow) -> Follower:
+        so_far = await self._rows.cut_so_far(row.job_id)
+        kept = self._followers.pop(row.id, None)
+        if kept is not None and kept.agrees_with(so_far):
+            return kept
+        dataset = await self._datasets.find(row.options.dataset, row.options.caller)
+        key = spool_key(row.job_id)
+        target = Target(
+            dataset=dataset,
+            ready=self._datasets.ready,
+            queue=DEFAULT_QUEUE,
+            sink=lambda job_id: InPlaceSink(key),
+            limit_bytes=None,
+        )
+        options = replace(row.options, bytes_total=row.length)
+        admission = Admission(options=options, target=target, settings=self._settings, jobs=self._jobs)
+        return Follower(row.job_id, admission, so_far, self._limiter)
+
+    async def _locked(self, row: UploadRow) -> Spool:
+        """Open the spool and wait until nobody else holds it."""
+        try:
+            spool = await self._in_thread(lambda: self._storage.open_spool(spool_key(row.job_id)))
+        except SourceChanged:
+            await self._rows.find(row.id)  # says so when it has ended meanwhile
+            raise
+        try:
+            await self._await_lock(row, spool)
+        except BaseException:
+            spool.close()
+            raise
+        return spool
+
+    async def _await_lock(self, row: UploadRow, spool: Spool) -> None:
+        begun, asked = trio.current_time(), False
+        while not await self._in_thread(spool.lock):
+            if held := self._held.get(row.id):
+                held.let_go(taken_over())
+            waited_s = trio.current_time() - begun
+            if waited_s > TAKE_OVER_S:
+                raise RequestError("another request does not let go of this upload", code="E_UPLOAD_BUSY")
+            if waited_s > ASK_AFTER_S and not asked:
+                asked = await self._rows.hold(row.id, uuid4())
+            await trio.sleep(LOOK_S)
+
+    async def _let_go_of_taken(self) -> None:
+        held = dict(self._held)
+        if not held:
+            return
+        try:
+            gone = await self._rows.taken({upload_id: each.holder for upload_id, each in held.items()})
+        except UnavailableError:
+            return  # the next look may get through
+        for upload_id in gone:
+            held[upload_id].let_go(taken_over())
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await trio.to_thread.run_sync(work, limiter=self._limiter)
+
+
+def _is_final(error: IngestError) -> bool:
+    """Say whether the same bytes would be refused again."""
+    refusals = ("E_UPLOAD_GONE", "E_PARENT", "E_DATASET_TABLE", "E_DATASET_UNKNOWN", "E_OPTION")
+    return isinstance(error, FileError) or (isinstance(error, RequestError) and error.code in refusals)

@@ -1,0 +1,79 @@
+-- What is known about a file before and beside its bytes: whether its request was served before (Idempotency-Key), and
+-- whether its bytes were. Runnable by `psql -f` after 001_create_rpc_functions.sql.
+
+-- The earlier job of the same owner that has brought the same bytes to the same dataset, if one did and has not failed.
+-- The lock makes two equal files that are completed at the same moment see each other.
+CREATE OR REPLACE FUNCTION ingest.find_duplicate(p_job ingest.jobs, p_sha256 bytea) RETURNS uuid LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtext(p_job.dataset), hashtext(encode(p_sha256, 'hex')));
+    RETURN (SELECT id FROM ingest.jobs
+             WHERE sha256 = p_sha256 AND dataset = p_job.dataset AND owner IS NOT DISTINCT FROM p_job.owner
+               AND state IN ('pending', 'processing', 'paused', 'completed') AND mode <> 'validate'
+             ORDER BY created_at, id LIMIT 1);
+END $$;
+
+-- Take an Idempotency-Key, to serve its request: 'held'. 'busy' when the request is being served at the moment, 'served'
+-- when all of its `parts` files are in, so that nothing is left to do but to compare them. A holder that has been silent
+-- for p_silence is dead; what it has begun is failed first, so that it cannot come back and complete it.
+CREATE OR REPLACE FUNCTION ingest.begin_request(p_owner text, p_key text, p_holder uuid, p_silence interval, p_ttl interval,
+                                                OUT outcome text, OUT key_id bigint, OUT parts integer)
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_key ingest.request_keys;
+    v_job uuid;
+BEGIN
+    LOOP
+        INSERT INTO ingest.request_keys AS k (owner, key, holder, expires_at)
+        VALUES (p_owner, p_key, p_holder, clock_timestamp() + p_ttl)
+            ON CONFLICT DO NOTHING RETURNING k.id INTO key_id;
+        IF FOUND THEN
+            outcome := 'held';
+            RETURN;
+        END IF;
+        SELECT * INTO v_key FROM ingest.request_keys k
+         WHERE k.key = p_key AND k.owner IS NOT DISTINCT FROM p_owner FOR NO KEY UPDATE;
+        EXIT WHEN FOUND;                        -- else it was removed since
+    END LOOP;
+    key_id := v_key.id;
+    IF v_key.holder IS NOT NULL AND v_key.renewed_at > clock_timestamp() - p_silence THEN
+        outcome := 'busy';
+        RETURN;
+    END IF;
+    FOR v_job IN SELECT id FROM ingest.jobs WHERE request_key = key_id AND state = 'receiving' LOOP
+        PERFORM ingest.fail_upload(v_job, 'E_UPLOAD_GONE', 'the request was sent again');
+    END LOOP;
+    IF v_key.expires_at < clock_timestamp() THEN
+        UPDATE ingest.jobs SET request_key = NULL WHERE request_key = key_id;
+        v_key.parts := NULL;
+        UPDATE ingest.request_keys SET expires_at = clock_timestamp() + p_ttl WHERE id = key_id;
+    END IF;
+    outcome := 'held';
+    IF v_key.parts = (SELECT count(*) FROM ingest.jobs WHERE request_key = key_id AND sha256 IS NOT NULL) THEN
+        outcome := 'served';
+        parts := v_key.parts;
+    END IF;
+    UPDATE ingest.request_keys k
+       SET holder = CASE outcome WHEN 'held' THEN p_holder END, parts = begin_request.parts, renewed_at = clock_timestamp()
+     WHERE k.id = key_id;
+END $$;
+
+-- The request has ended: served, with p_parts files, or broken (NULL). A key of which no file is in may be used again, for
+-- whatever request; otherwise the same request goes on where it broke.
+CREATE OR REPLACE FUNCTION ingest.end_request(p_key bigint, p_holder uuid, p_parts integer) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM FROM ingest.request_keys WHERE id = p_key AND holder = p_holder FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        RETURN;                                 -- taken over
+    ELSIF EXISTS (SELECT FROM ingest.jobs WHERE request_key = p_key AND sha256 IS NOT NULL) THEN
+        UPDATE ingest.request_keys SET holder = NULL, parts = p_parts WHERE id = p_key;
+    ELSE
+        DELETE FROM ingest.request_keys WHERE id = p_key;
+    END IF;
+END $$;
+
+-- Whether a file of a request is in already, by another job than the one that asks. Locks the key against that other.
+CREATE OR REPLACE FUNCTION ingest.is_served(p_key bigint, p_part integer) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM FROM ingest.request_keys WHERE id = p_key FOR NO KEY UPDATE;
+    RETURN EXISTS (SELECT FROM ingest.jobs WHERE request_key = p_key AND request_part = p_part AND sha256 IS NOT NULL);
+END $$;

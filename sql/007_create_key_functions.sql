@@ -1,0 +1,53 @@
+-- What API keys may use: jobs and bytes, counted where all processes see it.
+-- Runnable by `psql -f` after 000_create_tables.sql.
+
+-- Whether a key may make another job now: NULL, or which of its limits says no ('open_jobs', 'jobs_per_second').
+-- The key's row is locked until the caller's transaction ends, so that of two jobs at once the second sees the first.
+CREATE OR REPLACE FUNCTION ingest.job_refusal(p_key uuid) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    v_key ingest.keys;
+BEGIN
+    IF p_key IS NULL THEN
+        RETURN NULL;
+    END IF;
+    SELECT * INTO v_key FROM ingest.keys WHERE id = p_key;
+    IF v_key.open_jobs IS NULL AND v_key.jobs_per_second IS NULL THEN
+        RETURN NULL;
+    END IF;
+    PERFORM FROM ingest.keys WHERE id = p_key FOR NO KEY UPDATE;
+    IF v_key.open_jobs <= (SELECT count(*) FROM ingest.jobs
+                            WHERE key_id = p_key AND state IN ('receiving', 'pending', 'processing', 'paused')) THEN
+        RETURN 'open_jobs';
+    END IF;
+    -- As a window: of the last max(1, rate) jobs, the first was made more than max(1, rate) / rate seconds ago.
+    IF v_key.jobs_per_second IS NOT NULL
+       AND greatest(floor(v_key.jobs_per_second), 1) <= (
+           SELECT count(*) FROM ingest.jobs
+            WHERE key_id = p_key AND created_at > clock_timestamp()
+                  - make_interval(secs => greatest(floor(v_key.jobs_per_second), 1) / v_key.jobs_per_second)) THEN
+        RETURN 'jobs_per_second';
+    END IF;
+    RETURN NULL;
+END $$;
+
+-- Take up to p_want bytes of what a key may still send today (UTC). What is granted is counted at once, so that
+-- processes which ask at the same time never grant more than there is; what is not used in the end is given back.
+CREATE OR REPLACE FUNCTION ingest.take_bytes(p_key uuid, p_want bigint, OUT granted bigint, OUT remaining bigint,
+                                             OUT day date, OUT resets_in_s bigint) LANGUAGE plpgsql AS $$
+DECLARE
+    v_now timestamp := clock_timestamp() AT TIME ZONE 'UTC';
+    v_used bigint;
+BEGIN
+    day := v_now::date;
+    resets_in_s := ceil(extract(epoch FROM day + 1 - v_now));
+    SELECT bytes_per_day INTO remaining FROM ingest.keys WHERE id = p_key;
+    INSERT INTO ingest.key_usage AS u (key_id, day, bytes) VALUES (p_key, take_bytes.day, 0)
+        ON CONFLICT ON CONSTRAINT key_usage_pkey DO NOTHING;
+    IF FOUND THEN
+        DELETE FROM ingest.key_usage u WHERE u.key_id = p_key AND u.day < take_bytes.day - 31;
+    END IF;
+    SELECT u.bytes INTO v_used FROM ingest.key_usage u WHERE u.key_id = p_key AND u.day = take_bytes.day FOR UPDATE;
+    granted := greatest(least(p_want, coalesce(remaining - v_used, p_want)), 0);
+    UPDATE ingest.key_usage u SET bytes = u.bytes + granted WHERE u.key_id = p_key AND u.day = take_bytes.day;
+    remaining := greatest(remaining - v_used - granted, 0);
+END $$;

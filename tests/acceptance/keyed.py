@@ -1,0 +1,44 @@
+"""Services that ask for keys, and the keys to them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from tests.acceptance.client import PATIENCE_S, Ended, command
+from tests.processes import Starter
+
+
+@dataclass(frozen=True)
+class Keyring:
+    """Makes keys for the services of a starter."""
+
+    service: Starter
+
+    def run(self, *arguments: str | Path) -> Ended:
+        """Run `ingest keys ...` to its end."""
+        return command("keys", *arguments, environment=self.service.environment, folder=self.service.folder)
+
+    def make(self, owner: str, *scopes: str, **limits: str) -> str:
+        """Make a key; limits are options of the command (`bytes_per_day="5"`)."""
+        options = [f"--{name.replace('_', '-')}={value}" for name, value in limits.items()]
+        done = self.run("create", "--owner", owner, *(f"--scope={scope}" for scope in scopes), *options)
+        assert done.code == 0, done.err
+        return done.out.strip()
+
+
+def bearer(key: str) -> dict[str, str]:
+    """The header that carries a key."""
+    return {"Authorization": f"Bearer {key}"}
+
+
+def prefix_of(key: str) -> str:
+    """The public part of a key."""
+    return key.split("_")[1]
+
+
+def opened(url: str, key: str | None = None) -> httpx.Client:
+    """A client that sends a key with each request."""
+    return httpx.Client(base_url=url, timeout=PATIENCE_S, headers=bearer(key) if key else {})
