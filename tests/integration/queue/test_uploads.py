@@ -72,11 +72,10 @@ async def test_a_failed_upload_leaves_no_chunk(database: Database, psql: Psql) -
     assert view.status is JobState.FAILED
     assert view.error == {"code": "E_QUOTE_OPEN", "message": "the quote"}
     assert psql("select count(*) from ingest.chunks") == "0"
-    for refused in (jobs.add_chunk(job_id, ONE), complete(database, job_id, [ONE])):
+    for refused in (jobs.add_chunk(job_id, ONE), complete(database, job_id, [ONE]), jobs.touch(job_id, 999)):
         with pytest.raises(RequestError) as raised:
             await refused
         assert raised.value.code == "E_UPLOAD_GONE"
-    await jobs.touch(job_id, 999)
     assert psql("select bytes_received from ingest.jobs") == "0"
 
 
