@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from base64 import b64encode
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from pathlib import PurePosixPath
 from typing import IO
 from urllib.parse import quote, urlsplit
@@ -14,7 +15,7 @@ import anyio
 import httpx
 
 from ingest.client.connection import BASE, CONNECT_S, Connection
-from ingest.client.errors import ClientError, NotFound, Refused, ServerFault, Unreachable
+from ingest.client.errors import ClientError, NotFound, ProblemError, Refused, ServerFault, TooMany, Unreachable
 from ingest.client.values import Job
 
 Progress = Callable[[int], object]
@@ -148,7 +149,9 @@ class _TusUpload:
         """Ask how far the server is; a server that is still away counts as a try without progress."""
         try:
             self._answer = await self._head()
-        except (Unreachable, ServerFault):
+        except ClientError as error:
+            if not _may_pass(error):
+                raise
             return offset
         return _offset(self._answer)
 
@@ -158,7 +161,9 @@ class _TusUpload:
 
 def _may_pass(error: ClientError) -> bool:
     """Whether it is worth asking the server how far it is."""
-    return isinstance(error, Unreachable | ServerFault) or error.code in MISUNDERSTANDINGS
+    # A HEAD is refused without a body, and so without a code.
+    locked = isinstance(error, ProblemError) and error.status == HTTPStatus.LOCKED
+    return locked or isinstance(error, Unreachable | ServerFault | TooMany) or error.code in MISUNDERSTANDINGS
 
 
 def _offset(answer: httpx.Response) -> int:
