@@ -16,6 +16,7 @@ from uuid import UUID
 
 import trio
 
+from ingest.compression import MAGIC_BYTES, compression_of_bytes, compression_of_name
 from ingest.cutter import LocalFileSink, ObjectSink, Sink
 from ingest.datasets import Dataset
 from ingest.errors import IngestError, RequestError
@@ -24,7 +25,6 @@ from ingest.objects import Source
 from ingest.settings import Settings
 from ingest.spec import LoadSpec
 from ingest.storage import Storage
-from ingest.unpacking import MAGIC_BYTES, compression_of_bytes, compression_of_name
 from ingest.upload import BLOCK_BYTES, JobRows, Target, Upload, UploadOptions, too_large
 
 __all__ = ["Receiving", "ReceivingStatistics", "Upload", "UploadOptions"]

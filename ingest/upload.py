@@ -17,6 +17,7 @@ from uuid_utils.compat import uuid7
 
 from ingest.budget import Budget
 from ingest.chunk import ChunkCut
+from ingest.compression import Compression, compression_of_name
 from ingest.cutter import Cutter, Sink
 from ingest.datasets import Dataset
 from ingest.dialect import Dialect
@@ -29,7 +30,7 @@ from ingest.settings import Settings
 from ingest.spec import LoadSpec
 from ingest.splitter import Splitter
 from ingest.storage import Storage, chunk_prefix
-from ingest.unpacking import Compression, Unpacker, compression_of_name
+from ingest.unpacking import Unpacker
 
 T = TypeVar("T")
 

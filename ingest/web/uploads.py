@@ -15,12 +15,12 @@ import structlog
 import trio
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope
 
+from ingest.compression import Compression, compression_of_coding
 from ingest.digests import Digest, digests_from
 from ingest.errors import IngestError, RequestError
 from ingest.idempotency import RequestKeys
 from ingest.job import JobView
 from ingest.receiving import UploadOptions
-from ingest.unpacking import Compression, compression_of_coding
 from ingest.web.answers import BASE, Answer, job_body, job_path, json_answer, problem_answer
 from ingest.web.body import Body, BodyError, too_large
 from ingest.web.form import Form
