@@ -127,7 +127,7 @@ class Uploads:
             headers=headers,
             values=values,
             body=body,
-            compression=compression_of_coding(headers.get(b"content-encoding", b"").decode("latin-1")),
+            compression=compression_of_coding(b", ".join(fields(scope, "Content-Encoding")).decode("latin-1")),
             digests=_digests(scope),
         )
         take = partial(self._take_raw if raw else self._take_form, asked)
