@@ -13,6 +13,7 @@ import trio
 from ingest.budget import Budget
 from ingest.caller import ANYBODY, Caller
 from ingest.chunk import ChunkCut
+from ingest.compression import Compression
 from ingest.cutter import Cutter, Sink
 from ingest.datasets import Dataset
 from ingest.dialect import Dialect
@@ -23,7 +24,6 @@ from ingest.job import JobMode, JobView, Load, NewJob, RequestPart
 from ingest.settings import Settings
 from ingest.spec import LoadSpec
 from ingest.splitter import Splitter
-from ingest.unpacking import Compression
 
 # How often it is looked whether the worker has caught up with an upload that waits for it.
 CATCH_UP_S = 0.1

@@ -32,6 +32,7 @@ from ingest.errors import (
     UnavailableError,
 )
 from ingest.job import JobMode
+from ingest.metrics import LeaseEnd
 from ingest.order import Order
 from ingest.storage import chunk_prefix, is_spool
 from ingest.work import Work
@@ -52,6 +53,7 @@ class Outcome:
 
     complete: bool = False
     error: IngestError | None = None
+    lease_end: LeaseEnd | None = None  # None: the lease was ours to the end, or somebody wanted the job to stop
 
 
 async def run(chunk: Chunk, work: Work) -> None:
@@ -66,12 +68,14 @@ async def run(chunk: Chunk, work: Work) -> None:
             with work.accounts.open() as account, work.leases.hold(chunk, work.settings.lease_ttl_s) as lease:
                 await _load(chunk, work, account, outcome)
             if lease.scope.cancelled_caught:
-                work.metrics.lease_lost("expired" if trio.current_time() >= lease.scope.deadline else "revoked")
+                outcome.lease_end = "expired" if trio.current_time() >= lease.scope.deadline else "revoked"
         except* IngestError as group:
             outcome.error = first_error(group)
         finally:
             with trio.move_on_after(CLEANUP_S, shield=True):
                 await _settle(chunk, work, outcome)
+            if outcome.lease_end is not None:
+                work.metrics.lease_lost(outcome.lease_end)
 
 
 async def _load(chunk: Chunk, work: Work, account: Account, outcome: Outcome) -> None:
@@ -101,8 +105,8 @@ async def _settle(chunk: Chunk, work: Work, outcome: Outcome) -> None:
         try:
             await _conclude(chunk, work, outcome)
         except LeaseLost:
-            work.metrics.lease_lost("fenced")
-            await _explain(chunk, work)
+            outcome.lease_end = outcome.lease_end or "fenced"
+            await _explain(chunk, work, outcome)
     except DatabaseError as error:
         log.warning("chunk_unsettled", code=error.code, sqlstate=error.sqlstate)
 
@@ -122,9 +126,11 @@ async def _release(chunk: Chunk, work: Work, delay_s: float = 0.0, **reason: str
     log.log(logging.WARNING if reason else logging.INFO, "chunk_released", **reason)
 
 
-async def _explain(chunk: Chunk, work: Work) -> None:
+async def _explain(chunk: Chunk, work: Work, outcome: Outcome) -> None:
     """Say why the chunk is no longer ours: somebody wanted it so, or we were too slow."""
     fate = await work.queue.fate(chunk)
+    if fate in WANTED:
+        outcome.lease_end = None
     log.log(logging.INFO if fate in WANTED else logging.WARNING, "chunk_lost", fate=fate)
 
 

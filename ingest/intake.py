@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ingest.chunk import ChunkCut
+from ingest.compression import Compression
 from ingest.cutter import Cutter
 from ingest.digests import Digest, Hashes
 from ingest.header import Header, HeaderReader
 from ingest.splitter import Block
-from ingest.unpacking import Compression, Unpacker
+from ingest.unpacking import Unpacker
 
 # What a step has found: the header, or chunks, or nothing yet.
 Found = Header | list[ChunkCut] | None

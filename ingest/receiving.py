@@ -18,6 +18,7 @@ import trio
 
 from ingest.admission import JobRows, Target, UploadOptions, too_large
 from ingest.caller import Caller
+from ingest.compression import MAGIC_BYTES, compression_of_bytes, compression_of_name
 from ingest.cutter import InPlaceSink, ObjectSink, Sink
 from ingest.datasets import Dataset
 from ingest.errors import IngestError, RequestError
@@ -26,7 +27,6 @@ from ingest.objects import Source
 from ingest.settings import Settings
 from ingest.spec import LoadSpec
 from ingest.storage import Storage
-from ingest.unpacking import MAGIC_BYTES, compression_of_bytes, compression_of_name
 from ingest.upload import BLOCK_BYTES, Upload
 
 __all__ = ["Receiving", "ReceivingStatistics", "Upload", "UploadOptions"]

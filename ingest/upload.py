@@ -16,13 +16,14 @@ from uuid_utils.compat import uuid7
 
 from ingest.admission import Admission, JobRows, Target, UploadOptions, too_large
 from ingest.chunk import ChunkCut
+from ingest.compression import compression_of_name
 from ingest.errors import DatabaseError, IngestError, RequestError, StorageError, UnavailableError
 from ingest.header import SNIFF_BYTES, Header, HeaderReader
 from ingest.intake import Found, Intake
 from ingest.job import JobState, JobView, Load
 from ingest.settings import Settings
 from ingest.storage import Storage, chunk_prefix
-from ingest.unpacking import Unpacker, compression_of_name
+from ingest.unpacking import Unpacker
 
 T = TypeVar("T")
 

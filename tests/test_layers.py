@@ -27,7 +27,7 @@ LAYERS = {
     0: {
         "definitions",
         "caller", "apikey", "job", "spec", "budget", "formats", "formula", "chunk", "batch", "reject", "accounts", "dialect", "header", "splitter", "bits", "settings", "errors",
-        "unpacking", "digests",
+        "compression", "unpacking", "digests",
     },
 }  # fmt: skip
 LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names}

@@ -16,12 +16,12 @@ import trio
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope
 
 from ingest.caller import Caller
+from ingest.compression import Compression, compression_of_coding
 from ingest.digests import Digest, digests_from
 from ingest.errors import IngestError, RequestError
 from ingest.idempotency import RequestKeys
 from ingest.job import JobView
 from ingest.receiving import UploadOptions
-from ingest.unpacking import Compression, compression_of_coding
 from ingest.web.access import caller_of
 from ingest.web.answers import BASE, Answer, job_body, job_path, json_answer, problem_answer
 from ingest.web.body import Body, BodyError, too_large
@@ -133,7 +133,7 @@ class Uploads:
             values=values,
             body=body,
             caller=caller_of(scope),
-            compression=compression_of_coding(headers.get(b"content-encoding", b"").decode("latin-1")),
+            compression=compression_of_coding(b", ".join(fields(scope, "Content-Encoding")).decode("latin-1")),
             digests=_digests(scope),
         )
         take = partial(self._take_raw if raw else self._take_form, asked)

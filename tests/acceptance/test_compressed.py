@@ -157,6 +157,24 @@ def test_a_local_file_is_unpacked_too(service: Running, kind: str, tmp_path: Pat
     until(lambda: not service.stored(), "the objects are gone")
 
 
+def test_a_load_of_a_compressed_file_that_was_killed_goes_on(
+    dsn: str, small_lineitem_csv: Path, tmp_path: Path
+) -> None:
+    """From its stored chunks."""
+    with running(dsn, tmp_path, "api", **SMALL) as service:
+        service.psql(f"create table lineitem ({LINEITEM}); create table reference (like lineitem)")
+        service.psql(f"\\copy reference from '{small_lineitem_csv}' with (format csv, header true)")
+        path = tmp_path / "lineitem.csv.gz"
+        path.write_bytes(gzip.compress(small_lineitem_csv.read_bytes(), 1))
+        arguments = ("load", str(path), "--dataset", "public.lineitem")
+        first = service.starter.command(*arguments, **SMALL)
+        until(lambda: service.count("ingest.ledger") > 20, "a part is loaded")
+        first.kill()
+        assert service.starter.command(*arguments, **SMALL).wait() == 0
+        assert service.count("ingest.jobs") == 1
+        assert digest(service.psql, "lineitem") == digest(service.psql, "reference")
+
+
 def test_a_local_file_from_a_pipe(service: Running) -> None:
     dataset = service.table()
     assert service.load("-", "--dataset", dataset, given=zstd.compress(CSV)).code == 0

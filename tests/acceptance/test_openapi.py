@@ -63,8 +63,10 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def client(service: Starter, connect: Connect, psql: Psql, folder: Path) -> Client:
-    """A service with a table."""
-    psql("create table t (a int, b text)")
+    """A service with a table, and one whose jobs take seconds for a record."""
+    psql("create table t (a int, b text); create table slow (a int); create function nap() returns trigger language plpgsql "
+         "as $$ begin perform pg_sleep(3); return new; end $$; create trigger nap before insert on slow for each row "
+         "execute function nap()")  # fmt: skip
     return connect(service(INGEST_SOURCE_ROOTS=str(folder)))
 
 
@@ -147,21 +149,29 @@ def travel_resumably(tour: Tour) -> None:
     named = ",".join(
         f"{name} {b64encode(value).decode()}" for name, value in (("filename", b"t.csv"), ("dataset", b"public.t"))
     )
-    new = {"Upload-Length": "1000", "Upload-Metadata": named}
-    begun = tour("POST", f"{BASE}/files", headers={**bytes_of, **new}, content=b"a,b\n1,x\n")
+    new = {"Upload-Length": "10000", "Upload-Metadata": named}
+    begun = tour("POST", f"{BASE}/files", headers={**bytes_of, **new}, content=b"a,b\n" + b"1,x\n" * 1999)
     upload, job = begun.headers["location"], begun.headers["ingest-job"]
     tour("HEAD", upload, headers=tus)
-    tour("PATCH", upload, headers={**bytes_of, "Upload-Offset": "8"}, content=b"2,y\n")
-    tour("PATCH", upload, headers={**bytes_of, "Upload-Offset": "8"}, content=b"2,y\n")
+    tour("PATCH", upload, headers={**bytes_of, "Upload-Offset": "8000"}, content=b"2,y\n")
+    tour("PATCH", upload, headers={**bytes_of, "Upload-Offset": "8000"}, content=b"2,y\n")
     tour(
-        "POST", upload, headers={**bytes_of, "Upload-Offset": "12", "X-HTTP-Method-Override": "PATCH"}, content=b"3,z\n"
+        "POST",
+        upload,
+        headers={**bytes_of, "Upload-Offset": "8004", "X-HTTP-Method-Override": "PATCH"},
+        content=b"3,z\n",
     )
     tour("PATCH", job, json={"priority": 7})
     tour("PATCH", job, json={"priority": "high"})
     tour("DELETE", job)
     for action in ("pause", "resume", "cancel", "cancel"):
         tour("POST", f"{job}/{action}")
-    tour("PATCH", upload, headers={**bytes_of, "Upload-Offset": "16"}, content=b"4,z\n")
+    slow = tour("PUT", f"{BASE}/upload/s.csv", params={"dataset": "public.slow"}, content=b"a\n1\n2\n3\n").json()[
+        "links"
+    ]["self"]
+    for action in ("pause", "resume", "cancel"):
+        tour("POST", f"{slow}/{action}")
+    tour("PATCH", upload, headers={**bytes_of, "Upload-Offset": "8008"}, content=b"4,z\n")
     other = tour("POST", f"{BASE}/files", headers={**tus, **new}).headers["location"]
     tour("DELETE", other, headers=tus)
     tour("HEAD", other, headers=tus)

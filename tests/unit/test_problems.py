@@ -23,6 +23,11 @@ MODULES = (
     "jobs",
     "storage",
     "receiving",
+    "upload",
+    "compression",
+    "unpacking",
+    "digests",
+    "idempotency",
     "web/*",
     "database/*",
 )

@@ -14,18 +14,9 @@ from backports import zstd
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingest.compression import Compression, compression_of_bytes, compression_of_coding, compression_of_name
 from ingest.errors import FileError, RequestError
-from ingest.unpacking import (
-    GRACE_BYTES,
-    MAX_EMPTY_MEMBERS,
-    PIECE_BYTES,
-    Compression,
-    Unpacker,
-    compression_of_bytes,
-    compression_of_coding,
-    compression_of_name,
-    unpacked_start,
-)
+from ingest.unpacking import GRACE_BYTES, MAX_EMPTY_MEMBERS, PIECE_BYTES, Unpacker, unpacked_start
 
 PACK = {
     Compression.GZIP: lambda data: gzip.compress(data, 6, mtime=0),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from datetime import timedelta
+from functools import partial
 from uuid import UUID, uuid4
 
 import pytest
@@ -11,7 +13,7 @@ import trio
 from ingest.budget import Budget
 from ingest.chunk import Chunk
 from ingest.database import Database
-from ingest.errors import FileError, RequestError
+from ingest.errors import DatabaseError, FileError, LeaseLost, RequestError
 from ingest.job import JobState, Load
 from ingest.jobs import Jobs
 from ingest.queue import Queue
@@ -174,6 +176,56 @@ async def test_a_receiver_that_died_is_noticed(database: Database) -> None:
     job = await view(database, job_id)
     assert (job.status, job.inserted_rows) == (JobState.FAILED, 10)
     assert "10 rows of the file are in the table" in (job.error or {})["message"]
+
+
+async def test_uploads_and_workers_in_each_others_way(database: Database, psql: Psql) -> None:
+    """Whatever meets whatever: every job ends, nothing is stuck or dead-locked, and the books agree."""
+    moments = random.Random(11)
+    over = trio.Event()
+    errors: list[str] = []
+
+    async def upload(breaks_at: int | None, *, by_two: bool) -> None:
+        job_id, jobs = await receive(database, [], **LOAD), Jobs(database)
+        for ordinal in range(1, 11):
+            if ordinal == breaks_at:
+                async with trio.open_nursery() as failing:
+                    for _ in range(1 + by_two):
+                        failing.start_soon(jobs.fail_upload, job_id, FileError("broke", code="E_X"))
+                return
+            await jobs.add_chunk(job_id, cut(numbers(20), ordinal=ordinal))
+        await complete(database, job_id, [TWENTY] * 10)
+
+    async def work() -> None:
+        queue = Queue(database, uuid4())
+        while not over.is_set():
+            for chunk in await queue.claim(2):
+                try:
+                    await commit(database, chunk)
+                    await queue.finish(chunk)
+                except LeaseLost:
+                    pass  # cancelled meanwhile
+                except DatabaseError as error:
+                    errors.append(str(error))
+            await trio.lowlevel.checkpoint()
+
+    async with trio.open_nursery() as workers:
+        for _ in range(4):
+            workers.start_soon(work)
+        for _ in range(5):
+            async with trio.open_nursery() as uploads:
+                for number in range(8):
+                    uploads.start_soon(partial(upload, moments.choice([None, 3, 6, 10]), by_two=number % 2 == 0))
+        with trio.fail_after(LONG_S):
+            while await database.value("SELECT EXISTS (SELECT FROM ingest.jobs WHERE finished_at IS NULL)"):
+                pass
+        over.set()
+    assert errors == []
+    assert psql("select count(*) from ingest.jobs where state = 'completed' and inserted <> 200") == "0"
+    assert psql(
+        "select count(*) from ingest.jobs j where inserted <> (select coalesce(sum(g.inserted), 0) from ingest.chunks c"
+        " join ingest.ledger g on g.chunk_id = c.id where c.job_id = j.id)"
+    ) == "0"  # fmt: skip
+    assert psql("select count(*) from ingest.leases") == "0"
 
 
 async def test_only_loads_in_batches_can_begin_early(database: Database, psql: Psql) -> None:
