@@ -31,7 +31,7 @@ BEGIN
     IF NOT FOUND THEN
         RETURN false;
     END IF;
-    IF NOT ingest.complete_upload(v_job, p_bytes, p_sha256, p_records) THEN
+    IF (SELECT outcome <> 'complete' FROM ingest.complete_upload(v_job, p_bytes, p_sha256, p_records)) THEN
         UPDATE ingest.uploads SET state = 'open' WHERE id = p_upload;
         RETURN false;
     END IF;
