@@ -23,7 +23,7 @@ from ingest.cutter import InPlaceSink
 from ingest.errors import FileError, IngestError, RequestError, SourceChanged, StorageError, UnavailableError
 from ingest.follower import Follower
 from ingest.held import Held
-from ingest.receiving import DEFAULT_QUEUE, THREADS, DatasetSource
+from ingest.receiving import DEFAULT_QUEUE, THREADS, DatasetSource, ReceivingStatistics
 from ingest.settings import Settings
 from ingest.spool import Spool
 from ingest.storage import Storage, chunk_prefix, spool_key
@@ -58,6 +58,7 @@ class Resumable:
         self._limiter = trio.CapacityLimiter(THREADS)
         self._followers: OrderedDict[UUID, Follower] = OrderedDict()
         self._held: dict[UUID, Held] = {}
+        self._received_bytes = 0
 
     async def run(self, stop: trio.Event) -> None:
         """Let go of uploads that another process has taken, and of all of them when the service stops."""
@@ -67,6 +68,10 @@ class Resumable:
             await self._let_go_of_taken()
         for held in self._held.values():
             held.let_go(RequestError("the service is stopping; go on in a moment", code="E_DRAINING"))
+
+    def statistics(self) -> ReceivingStatistics:
+        """Return the uploads that requests hold now, and the bytes that ended requests have brought since the start."""
+        return ReceivingStatistics(uploads=len(self._held), bytes_received=self._received_bytes)
 
     async def create(self, options: UploadOptions, length: int | None, metadata: str) -> UploadRow:
         """Begin an upload; `metadata` is given back as it is.
@@ -140,6 +145,7 @@ class Resumable:
         else:
             self._keep(held)
         finally:
+            self._received_bytes += held.row.received - row.received
             del self._held[row.id]
 
     def _keep(self, held: Held) -> None:
@@ -182,7 +188,8 @@ class Resumable:
         try:
             spool = await self._in_thread(lambda: self._storage.open_spool(spool_key(row.job_id)))
         except SourceChanged:
-            await self._rows.find(row.id)  # says so when it has ended meanwhile
+            if (await self._rows.find(row.id)).completed:
+                raise taken_over() from None  # its job has been loaded since we looked
             raise
         try:
             await self._await_lock(row, spool)
@@ -220,5 +227,5 @@ class Resumable:
 
 def _is_final(error: IngestError) -> bool:
     """Say whether the same bytes would be refused again."""
-    refusals = ("E_UPLOAD_GONE", "E_PARENT", "E_DATASET_TABLE", "E_DATASET_UNKNOWN", "E_OPTION")
+    refusals = ("E_UPLOAD_GONE", "E_UPLOAD_ENDED", "E_PARENT", "E_DATASET_TABLE", "E_DATASET_UNKNOWN", "E_OPTION")
     return isinstance(error, FileError) or (isinstance(error, RequestError) and error.code in refusals)

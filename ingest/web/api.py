@@ -115,7 +115,7 @@ class Views:
 
     async def links(self) -> Answer:
         """Say where things are."""
-        paths = {name: f"{BASE}/{name}" for name in ("upload", "preview", "jobs", "datasets")}
+        paths = {name: f"{BASE}/{name}" for name in ("upload", "files", "preview", "jobs", "datasets")}
         return json_answer(200, {"service": "ingest", "links": {**paths, "health": "/health"}})
 
     async def jobs(self) -> Answer:
