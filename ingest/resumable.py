@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from itertools import count
 from typing import TypeVar
 from uuid import UUID, uuid4
 
@@ -59,6 +60,7 @@ class Resumable:
         self._followers: OrderedDict[UUID, Follower] = OrderedDict()
         self._held: dict[UUID, Held] = {}
         self._received_bytes = 0
+        self._turns = count(1)
 
     async def run(self, stop: trio.Event) -> None:
         """Let go of uploads that another process has taken, and of all of them when the service stops."""
@@ -117,23 +119,25 @@ class Resumable:
         A file that cannot be loaded ends the upload and its job. Raises RequestError: E_NOT_FOUND, E_UPLOAD_ENDED,
         E_UPLOAD_TAKEN when a still newer request was faster, E_UPLOAD_BUSY.
         """
+        turn = next(self._turns)
         row = await self._rows.find(upload_id)
         if row.completed:
             yield Held(row, uuid4(), self._rows, None, None, self._limiter)
             return
-        spool = await self._locked(row)
+        spool = await self._locked(row, turn)
         try:
-            async with self._holding(row, spool) as held:
+            async with self._holding(row, spool, turn) as held:
                 yield held
         finally:
             spool.close()
 
     @asynccontextmanager
-    async def _holding(self, row: UploadRow, spool: Spool) -> AsyncIterator[Held]:
+    async def _holding(self, row: UploadRow, spool: Spool, turn: int) -> AsyncIterator[Held]:
         holder = uuid4()
         if not await self._rows.hold(row.id, holder):
             raise taken_over()
         held = Held(await self._rows.find(row.id), holder, self._rows, spool, None, self._limiter)
+        held.turn = turn
         self._held[row.id] = held
         try:
             held.follower = await self._follower(held.row)
@@ -183,7 +187,7 @@ class Resumable:
         admission = Admission(options=options, target=target, settings=self._settings, jobs=self._jobs)
         return Follower(row.job_id, admission, so_far, self._limiter)
 
-    async def _locked(self, row: UploadRow) -> Spool:
+    async def _locked(self, row: UploadRow, turn: int) -> Spool:
         """Open the spool and wait until nobody else holds it."""
         try:
             spool = await self._in_thread(lambda: self._storage.open_spool(spool_key(row.job_id)))
@@ -192,16 +196,18 @@ class Resumable:
                 raise taken_over() from None  # its job has been loaded since we looked
             raise
         try:
-            await self._await_lock(row, spool)
+            await self._await_lock(row, spool, turn)
         except BaseException:
             spool.close()
             raise
         return spool
 
-    async def _await_lock(self, row: UploadRow, spool: Spool) -> None:
+    async def _await_lock(self, row: UploadRow, spool: Spool, turn: int) -> None:
         begun, asked = trio.current_time(), False
         while not await self._in_thread(spool.lock):
             if held := self._held.get(row.id):
+                if held.turn > turn:
+                    raise taken_over()  # by a request that came after this one
                 held.let_go(taken_over())
             waited_s = trio.current_time() - begun
             if waited_s > TAKE_OVER_S:
