@@ -37,6 +37,7 @@ class Held:
         self.row = row
         self.holder = holder
         self.follower = follower
+        self.turn = 0  # which request of this process it is; a later one takes over from an earlier one
         self.following = False  # the follower is between two states; cancelled there, it cannot be used again
         self._rows = rows
         self._spool = spool  # None for a complete upload, which takes nothing any more

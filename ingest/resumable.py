@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from itertools import count
 from typing import TypeVar
 from uuid import UUID, uuid4
 
@@ -24,7 +25,7 @@ from ingest.cutter import InPlaceSink
 from ingest.errors import FileError, IngestError, RequestError, SourceChanged, StorageError, UnavailableError
 from ingest.follower import Follower
 from ingest.held import Held
-from ingest.receiving import DEFAULT_QUEUE, THREADS, DatasetSource
+from ingest.receiving import DEFAULT_QUEUE, THREADS, DatasetSource, ReceivingStatistics
 from ingest.settings import Settings
 from ingest.spool import Spool
 from ingest.storage import Storage, chunk_prefix, spool_key
@@ -59,6 +60,8 @@ class Resumable:
         self._limiter = trio.CapacityLimiter(THREADS)
         self._followers: OrderedDict[UUID, Follower] = OrderedDict()
         self._held: dict[UUID, Held] = {}
+        self._received_bytes = 0
+        self._turns = count(1)
 
     async def run(self, stop: trio.Event) -> None:
         """Let go of uploads that another process has taken, and of all of them when the service stops."""
@@ -68,6 +71,10 @@ class Resumable:
             await self._let_go_of_taken()
         for held in self._held.values():
             held.let_go(RequestError("the service is stopping; go on in a moment", code="E_DRAINING"))
+
+    def statistics(self) -> ReceivingStatistics:
+        """Return the uploads that requests hold now, and the bytes that ended requests have brought since the start."""
+        return ReceivingStatistics(uploads=len(self._held), bytes_received=self._received_bytes)
 
     async def create(self, options: UploadOptions, length: int | None, metadata: str) -> UploadRow:
         """Begin an upload; `metadata` is given back as it is.
@@ -116,23 +123,25 @@ class Resumable:
         A file that cannot be loaded ends the upload and its job. Raises RequestError: E_NOT_FOUND, E_UPLOAD_ENDED,
         E_UPLOAD_TAKEN when a still newer request was faster, E_UPLOAD_BUSY.
         """
+        turn = next(self._turns)
         row = await self.find(upload_id, caller)
         if row.completed:
             yield Held(row, uuid4(), self._rows, None, None, self._limiter)
             return
-        spool = await self._locked(row)
+        spool = await self._locked(row, turn)
         try:
-            async with self._holding(row, spool) as held:
+            async with self._holding(row, spool, turn) as held:
                 yield held
         finally:
             spool.close()
 
     @asynccontextmanager
-    async def _holding(self, row: UploadRow, spool: Spool) -> AsyncIterator[Held]:
+    async def _holding(self, row: UploadRow, spool: Spool, turn: int) -> AsyncIterator[Held]:
         holder = uuid4()
         if not await self._rows.hold(row.id, holder):
             raise taken_over()
         held = Held(await self._rows.find(row.id), holder, self._rows, spool, None, self._limiter)
+        held.turn = turn
         self._held[row.id] = held
         try:
             held.follower = await self._follower(held.row)
@@ -144,6 +153,7 @@ class Resumable:
         else:
             self._keep(held)
         finally:
+            self._received_bytes += held.row.received - row.received
             del self._held[row.id]
 
     def _keep(self, held: Held) -> None:
@@ -181,24 +191,27 @@ class Resumable:
         admission = Admission(options=options, target=target, settings=self._settings, jobs=self._jobs)
         return Follower(row.job_id, admission, so_far, self._limiter)
 
-    async def _locked(self, row: UploadRow) -> Spool:
+    async def _locked(self, row: UploadRow, turn: int) -> Spool:
         """Open the spool and wait until nobody else holds it."""
         try:
             spool = await self._in_thread(lambda: self._storage.open_spool(spool_key(row.job_id)))
         except SourceChanged:
-            await self._rows.find(row.id)  # says so when it has ended meanwhile
+            if (await self._rows.find(row.id)).completed:
+                raise taken_over() from None  # its job has been loaded since we looked
             raise
         try:
-            await self._await_lock(row, spool)
+            await self._await_lock(row, spool, turn)
         except BaseException:
             spool.close()
             raise
         return spool
 
-    async def _await_lock(self, row: UploadRow, spool: Spool) -> None:
+    async def _await_lock(self, row: UploadRow, spool: Spool, turn: int) -> None:
         begun, asked = trio.current_time(), False
         while not await self._in_thread(spool.lock):
             if held := self._held.get(row.id):
+                if held.turn > turn:
+                    raise taken_over()  # by a request that came after this one
                 held.let_go(taken_over())
             waited_s = trio.current_time() - begun
             if waited_s > TAKE_OVER_S:
@@ -224,5 +237,5 @@ class Resumable:
 
 def _is_final(error: IngestError) -> bool:
     """Say whether the same bytes would be refused again."""
-    refusals = ("E_UPLOAD_GONE", "E_PARENT", "E_DATASET_TABLE", "E_DATASET_UNKNOWN", "E_OPTION")
+    refusals = ("E_UPLOAD_GONE", "E_UPLOAD_ENDED", "E_PARENT", "E_DATASET_TABLE", "E_DATASET_UNKNOWN", "E_OPTION")
     return isinstance(error, FileError) or (isinstance(error, RequestError) and error.code in refusals)

@@ -121,12 +121,12 @@ def path_of(url: str) -> Path:
     """Return the path in a `file://` URL. Raises RequestError (E_SOURCE)."""
     try:
         parts = urlsplit(url)
+        path = unquote_to_bytes(parts.path)
     except ValueError as error:
         raise RequestError("source is no URL", code="E_SOURCE") from error
     if parts.scheme == "s3":
         text = "source: objects of S3 cannot be read by this version; only file:///absolute/path"
         raise RequestError(text, code="E_SOURCE")
-    path = unquote_to_bytes(parts.path)
     if parts.scheme != "file" or parts.netloc not in ("", "localhost") or parts.query or parts.fragment:
         raise RequestError("source must be file:///absolute/path (? and # as %3F and %23)", code="E_SOURCE")
     if not path.startswith(b"/") or b"\0" in path:

@@ -128,7 +128,7 @@ class Views:
 
     async def links(self) -> Answer:
         """Say where things are."""
-        paths = {name: f"{BASE}/{name}" for name in ("upload", "preview", "jobs", "stats", "datasets")}
+        paths = {name: f"{BASE}/{name}" for name in ("upload", "files", "preview", "jobs", "stats", "datasets")}
         links = {**paths, "health": "/health", "metrics": "/metrics", "docs": "/docs"}
         return json_answer(200, {"service": "ingest", "links": links})
 

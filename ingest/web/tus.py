@@ -31,6 +31,9 @@ FILES_PATH = f"{BASE}/files"
 PREFIX = FILES_PATH.encode()
 METHODS = {False: ("OPTIONS", "POST"), True: ("DELETE", "HEAD", "OPTIONS", "PATCH")}
 
+# Headers that promise the client something this version does not do; ignoring them would be a lie.
+UNSUPPORTED = (b"idempotency-key", b"content-digest", b"repr-digest")
+
 # What a request without a body may still send before it is answered.
 STRAY_BYTES = 64 * 1024
 STRAY_S = 5.0
@@ -133,6 +136,10 @@ class Tus:
         return Answer(204, told, b"")
 
     async def _create(self, request: Request) -> Answer:
+        for field in UNSUPPORTED:
+            if field in request.fields:
+                text = f"the header {field.decode()} is not supported here; Upload-Checksum is"
+                raise RequestError(text, code="E_OPTION_UNSUPPORTED", option=field.decode())
         length = tusheaders.new_length(request.fields)
         values = query(request.query, UPLOAD_OPTIONS, others=True)
         filename, given = tusheaders.split_metadata(tusheaders.metadata(request.fields))

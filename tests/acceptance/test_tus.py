@@ -341,6 +341,17 @@ def test_a_new_request_takes_over_from_a_hanging_one(tus: Tus, inputs: Inputs) -
     assert inputs.client.job(job_of(last))["sha256"] == sha256(FILE).hexdigest()
 
 
+def go_on(tus: Tus, path: str) -> httpx.Response:
+    """Send the rest as clients do: told that others were there meanwhile, look again."""
+    answer = tus.head(path)
+    while answer.status_code in (200, 409, 423) and answer.headers.get("Upload-Offset") != str(len(FILE)):
+        if offset := answer.headers.get("Upload-Offset"):
+            answer = tus.patch(path, int(offset), FILE[int(offset) :])
+        else:
+            answer = tus.head(path)
+    return answer
+
+
 def test_many_requests_that_take_one_upload_from_another(tus: Tus, inputs: Inputs) -> None:
     """Whoever is last wins; the file is as it was sent."""
     path = tus.create(len(FILE))
@@ -348,11 +359,10 @@ def test_many_requests_that_take_one_upload_from_another(tus: Tus, inputs: Input
     try:
         for connection in held:
             connection.sendall(FILE[:10_000])
-        offset = tus.offset(path)
-        last = tus.patch(path, offset, FILE[offset:])
+        last = go_on(tus, path)
     finally:
         for connection in held:
             connection.close()
-    assert last.status_code == 204, last.text
+    assert last.status_code in (200, 204), last.text
     assert loaded(inputs, job_of(last)) == 5000
     assert inputs.client.job(job_of(last))["sha256"] == sha256(FILE).hexdigest()

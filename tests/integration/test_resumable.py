@@ -222,6 +222,30 @@ async def test_a_job_that_ended_meanwhile_ends_its_upload(
     with pytest.raises(RequestError) as refused:
         await send(resumable, row.id, 20_000)
     assert refused.value.code == "E_UPLOAD_ENDED"
+    assert await storage.listing() == []
+    assert psql("select state from ingest.uploads") == "failed"
+
+
+async def test_a_request_that_is_too_late_is_told_to_look_again(
+    processes: Processes, psql: Psql, storage: LocalStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not that the upload has gone: between its look and its open, another one finished, and the job was loaded."""
+    resumable = processes.start()
+    row = await resumable.create(OPTIONS, len(PEOPLE), "")
+    find = processes.rows.find
+
+    async def slow_find(upload_id: UUID) -> uploadrows.UploadRow:
+        monkeypatch.setattr(processes.rows, "find", find)
+        found = await find(upload_id)
+        await send(processes.start(), row.id, len(PEOPLE))
+        await storage.remove(spool_key(row.job_id))
+        return found
+
+    monkeypatch.setattr(processes.rows, "find", slow_find)
+    with pytest.raises(RequestError) as late:
+        await send(resumable, row.id, 1)
+    assert late.value.code == "E_UPLOAD_TAKEN"
+    assert resumable.statistics().uploads == 0
 
 
 async def test_not_more_uploads_than_so_many_are_open(

@@ -81,6 +81,8 @@ def test_settings_cannot_be_changed() -> None:
         ("MAX_RECORD_BYTES", "0"),
         ("MAX_UPLOAD_BYTES", "99999999999999999999"),
         ("UPLOAD_IDLE_TIMEOUT", "0"),
+        ("UPLOAD_EXPIRY", "0"),
+        ("INGEST_SOURCE_ROOTS", "exports"),
         ("SHUTDOWN_GRACE", "-1"),
         ("DATABASE_POOL_SIZE", "lots"),
         ("DATABASE_POOL_SIZE", "1001"),
