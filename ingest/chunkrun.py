@@ -31,6 +31,7 @@ from ingest.errors import (
     UnavailableError,
 )
 from ingest.job import JobMode
+from ingest.metrics import LeaseEnd
 from ingest.order import Order
 from ingest.storage import chunk_prefix
 from ingest.work import Work
@@ -49,6 +50,7 @@ class Outcome:
 
     complete: bool = False
     error: IngestError | None = None
+    lease_end: LeaseEnd | None = None  # None: the lease was ours to the end
 
 
 async def run(chunk: Chunk, work: Work) -> None:
@@ -63,12 +65,14 @@ async def run(chunk: Chunk, work: Work) -> None:
             with work.accounts.open() as account, work.leases.hold(chunk, work.settings.lease_ttl_s) as lease:
                 await _load(chunk, work, account, outcome)
             if lease.scope.cancelled_caught:
-                work.metrics.lease_lost("expired" if trio.current_time() >= lease.scope.deadline else "revoked")
+                outcome.lease_end = "expired" if trio.current_time() >= lease.scope.deadline else "revoked"
         except* IngestError as group:
             outcome.error = first_error(group)
         finally:
             with trio.move_on_after(CLEANUP_S, shield=True):
                 await _settle(chunk, work, outcome)
+            if outcome.lease_end is not None:
+                work.metrics.lease_lost(outcome.lease_end)
 
 
 async def _load(chunk: Chunk, work: Work, account: Account, outcome: Outcome) -> None:
@@ -103,7 +107,7 @@ async def _settle(chunk: Chunk, work: Work, outcome: Outcome) -> None:
             released = await work.queue.release(chunk)
             log.info("chunk_released", released=released)
     except LeaseLost:
-        work.metrics.lease_lost("fenced")
+        outcome.lease_end = outcome.lease_end or "fenced"
         log.warning("chunk_lost")
     except DatabaseError as error:
         log.warning("chunk_unsettled", code=error.code, sqlstate=error.sqlstate)
