@@ -49,7 +49,8 @@ $$;
 CREATE OR REPLACE FUNCTION ingest.merge_isolated(p_statement text, p_low integer, p_high integer, p_room bigint)
 RETURNS TABLE (ordinal integer, sql_state text, message text, column_name text, constraint_name text,
                constraint_columns text, constraint_rule text,
-               inserted bigint, updated bigint, unchanged bigint, skipped bigint, good bigint, faults json, lost json)
+               inserted bigint, updated bigint, unchanged bigint, skipped bigint, good bigint, faulty integer[], faults text[],
+               lost integer[])
 LANGUAGE plpgsql AS $$
 DECLARE
     v_lows integer[] := ARRAY[p_low];
@@ -65,7 +66,7 @@ BEGIN
         v_high := v_highs[v_depth];
         v_depth := v_depth - 1;
         BEGIN
-            EXECUTE p_statement INTO inserted, updated, unchanged, skipped, good, faults, lost USING v_low, v_high, p_room;
+            EXECUTE p_statement INTO inserted, updated, unchanged, skipped, good, faulty, faults, lost USING v_low, v_high, p_room;
             ordinal := NULL; sql_state := NULL; message := NULL; column_name := NULL; constraint_name := NULL;
             constraint_columns := NULL; constraint_rule := NULL;
             RETURN NEXT;

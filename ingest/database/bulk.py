@@ -42,6 +42,8 @@ async def copy_source(connection: PoolConnectionProxy, data: bytes) -> AsyncIter
             yield view[start : start + MESSAGE_BYTES]
         return
     feed = _Feed(transport.get_extra_info("socket").dup(), data)
+    own = connection._con  # the pool may take it from its proxy while we wait
+    own.resting = True
     sent = asyncio.get_running_loop().run_in_executor(None, feed.run)
     try:
         await asyncio.shield(sent)
@@ -50,6 +52,8 @@ async def copy_source(connection: PoolConnectionProxy, data: bytes) -> AsyncIter
         transport.abort()
         await asyncio.wait([sent])
         raise
+    finally:
+        own.end_rest()
 
 
 class _Feed:

@@ -26,6 +26,16 @@ def fields(record: bytes, dialect: Dialect) -> list[bytes | None]:
     return found
 
 
+def field_at(record: bytes, place: int, dialect: Dialect) -> bytes | None:
+    """Return one of the `fields`, by its place from 0; None where there are fewer, too."""
+    delimiter, quote = dialect.delimiter.encode(), dialect.quote.encode()
+    pieces = record.split(delimiter, place + 1)
+    if len(pieces) > place and quote not in record[: sum(map(len, pieces[: place + 1])) + place]:
+        return None if pieces[place] == dialect.null.encode() else pieces[place]
+    found = fields(record, dialect)
+    return found[place] if place < len(found) else None
+
+
 def stray_quote(record: bytes, dialect: Dialect) -> tuple[int, bool] | None:
     """Return the first field (from 1) with a quote that does not stand around it, or None when there is none.
 

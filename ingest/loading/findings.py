@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from ingest.batch import Batch
 from ingest.database import Record, Session
@@ -39,10 +39,13 @@ class Findings:
         self._batch = batch
         self._fields = {field.name: field for field in plan.fields}
         self._merge = merge
+        # By ordinal, the numbers of merge.faults.
         self.faults = {
-            ordinal: numbers for row in merged for ordinal, numbers in json.loads(row["faults"] or "[]")
-        }  # by ordinal, numbers of merge.faults
-        self.lost: list[int] = [ordinal for row in merged for ordinal in json.loads(row["lost"] or "[]")]
+            ordinal: _numbers(text)
+            for row in merged
+            for ordinal, text in zip(row["faulty"] or (), row["faults"] or (), strict=True)
+        }
+        self.lost: list[int] = [ordinal for row in merged for ordinal in row["lost"] or ()]
         self.refused: list[Reason] = []  # what only inserting found out
 
     @property
@@ -136,6 +139,11 @@ class Findings:
     def _column(self, field: Field) -> str:
         """Return a field's name as rejects show it: the file's own name for its column."""
         return field.name if field.position is None else self._batch.chunk.spec.columns[field.position].name
+
+
+@lru_cache(maxsize=1024)
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(map(int, text.split()))
 
 
 async def _said(session: Session, explain: str, ordinals: Sequence[int]) -> dict[int, dict[str, Record]]:

@@ -1,9 +1,9 @@
 """A plan -> the one statement that judges the staged records $1..$2 and brings the good ones into their targets.
 
 Written once for a plan; run for whole batches and, when something still fails, for halves of them down to one record.
-It returns one row: inserted, updated, unchanged, skipped and good (records without a fault), and two JSON lists: faults
-([ordinal, [numbers of faults]] of the first $3 records with any; all if NULL) and lost (ordinals of good records whose
-key is taken).
+It returns one row: inserted, updated, unchanged, skipped and good (records without a fault), and three arrays: faulty
+and faults (ordinals of the first $3 records with faults, all if NULL, and the numbers of their faults, as text: as
+lists they would cost more than all else here) and lost (ordinals of good records whose key is taken).
 
 Rows go in by the order of their key, so that writers that meet on the same keys wait for one another instead of
 deadlocking. Of records with one key the last wins in an upsert and the first in a skip; the others count as updated
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from ingest.loading.judging import SOME, Judging, Staging
-from ingest.loading.putting import FAULTS, Put
+from ingest.loading.putting import FAULTS, FAULTY, Put
 from ingest.loading.tablerules import RuleOf, TableRule
 from ingest.loading.texts import Fault
 from ingest.spec import Merge, Plan
@@ -53,7 +53,7 @@ def merge_statement(
     judging = Judging(plan, rules, staging)
     # Values that are there already are judged faster each time they are looked at than they are written down.
     once = "NOT MATERIALIZED" if staging.typed and not any(rule.kind is RuleOf.REFERENCE for rule in rules) else ""
-    parts = [f"judged AS {once or 'MATERIALIZED'} ({judging.query()})", GOOD]
+    parts = [f"judged AS {once or 'MATERIALIZED'} ({judging.query()})", GOOD, FAULTY]
     puts = [
         Put(number, target, plan, [rule for rule in rules if rule.target == number], staging.server_major)
         for number, target in enumerate(plan.targets, 1)
@@ -81,5 +81,5 @@ def _outcome_of_many(puts: list[Put]) -> str:
     return (
         "SELECT count(*) FILTER (WHERE outcome = 3) AS inserted, count(*) FILTER (WHERE outcome = 2) AS updated, "
         f"{'0::bigint' if skipped else none} AS unchanged, {none if skipped else '0::bigint'} AS skipped, "
-        f"count(*) AS good, {FAULTS}, NULL::json AS lost FROM ({outcome}) AS o"
+        f"count(*) AS good, {FAULTS}, NULL::integer[] AS lost FROM ({outcome}) AS o"
     )

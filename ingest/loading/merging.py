@@ -17,6 +17,7 @@ from ingest.loading.tablerules import TableRule, rules_of
 from ingest.queue import resolve_rejects
 from ingest.reject import Reject
 from ingest.spec import Plan, plain_plan
+from ingest.splitter import Records
 from ingest.statements import statement
 
 COUNTS = ("inserted", "updated", "unchanged", "skipped")
@@ -30,13 +31,14 @@ def plan_of(batch: Batch) -> Plan:
 class Merging:
     """So many `staged` records of a batch; `rejects` of `rejected` others; of `room` records the rejects are stored.
 
-    The ordinals leave no gap for the records that are `gone`. `rules` of the targets, if they are known already.
+    The ordinals leave no gap for the records that are `gone`. `rules` of the targets, and `where` the batch's
+    records are, if that is known already.
     """
 
     def __init__(
         self, session: Session, batch: Batch, staging: Staging, *, staged: int, room: int,
         rejects: Sequence[Reject] = (), rejected: int = 0, gone: Sequence[int] = (),
-        rules: tuple[TableRule, ...] | None = None,
+        rules: tuple[TableRule, ...] | None = None, where: Records | None = None,
     ) -> None:  # fmt: skip
         self._session = session
         self._batch = batch
@@ -47,6 +49,7 @@ class Merging:
         self._rejected = rejected
         self._gone = gone
         self._rules = rules
+        self._where = where
         self._room = max(room - rejected, 0)
 
     async def whole(self, highest: int, *, isolating: bool) -> BatchResult:
@@ -93,7 +96,7 @@ class Merging:
         if findings.ordinals:
             plain = merge_statement(self._plan, (), self._staging)
             found = await findings.explained(self._session, plain)
-            self._rejects += rejects_of(self._batch, located(self._batch), found, self._numbers())
+            self._rejects += rejects_of(self._batch, self._where or located(self._batch), found, self._numbers())
         self._rejects.sort(key=lambda reject: reject.byte_offset)
         return BatchResult(**counts, rejected=rejected, rejects=tuple(self._rejects))
 

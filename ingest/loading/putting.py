@@ -14,8 +14,9 @@ OLD_ROWS_SINCE = 18  # RETURNING old.*; before, xmax tells, which partitioned ta
 INCOMPARABLE = ("json", "xml", "point", "line", "lseg", "path", "polygon")
 
 # No more than there is room for: of a file that is bad throughout, the rest is only counted.
-FAULTS = """(SELECT json_agg(json_build_array("#", "f:"))
- FROM (SELECT "#", "f:" FROM judged WHERE "f:" <> '{}' ORDER BY "#" LIMIT $3) AS f) AS faults"""
+FAULTY = """faulty AS MATERIALIZED (SELECT "#", array_to_string("f:", ' ') AS numbers FROM judged WHERE "f:" <> '{}'
+ ORDER BY "#" LIMIT $3)"""
+FAULTS = """(SELECT array_agg("#") FROM faulty) AS faulty, (SELECT array_agg(numbers) FROM faulty) AS faults"""
 
 
 class Put:
@@ -138,7 +139,7 @@ class Put:
 
     def outcome(self, *, loses: bool) -> str:
         """Return the counts when this is the only target: every good record is a row, or loses to one with its key."""
-        lost = '(SELECT json_agg("#") FROM lost)' if loses else "NULL::json"
+        lost = '(SELECT array_agg("#") FROM lost)' if loses else "NULL::integer[]"
         rest = f"{FAULTS}, {lost} AS lost"
         good = "(SELECT count(*) FROM good)"
         put = f'(SELECT count(*) AS n, count(*) FILTER (WHERE "new:") AS new FROM put_{self._number}) AS p'

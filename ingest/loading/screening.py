@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 import numpy as np
 
@@ -11,9 +12,10 @@ from ingest.batch import Batch
 from ingest.bits import has_stray_quote
 from ingest.definitions.names import tidy
 from ingest.dialect import Dialect
-from ingest.loading.fields import fields, stray_quote
+from ingest.loading.fields import field_at, fields, stray_quote
 from ingest.loading.patterns import Pattern, header_expression, matches
 from ingest.reject import MAX_RAW_BYTES, MAX_VALUE_CHARS, Reject
+from ingest.spec import Column
 from ingest.splitter import Records, records
 
 MOVING_DATE = re.compile(rb"(?<![a-z])(?:now|today|tomorrow|yesterday)(?![a-z])", re.IGNORECASE)
@@ -205,9 +207,16 @@ def reject_with(
 def _value_of(record: bytes, column: str, batch: Batch) -> str | None:
     """Return the record's value for one column; for several (`a, b`) their values in the same order."""
     spec = batch.chunk.spec
-    by_name = dict(zip((c.name for c in spec.columns), fields(record, spec.dialect), strict=False))
-    names = [column] if column in by_name else column.split(", ")
-    found = [by_name.get(name) for name in names]
-    if all(value is None for value in found):
+    places = _places(spec.columns)
+    if column in places:
+        value = field_at(record, places[column], spec.dialect)
+        return None if value is None else value.decode("utf-8", "backslashreplace")
+    values = [field_at(record, places[name], spec.dialect) if name in places else None for name in column.split(", ")]
+    if all(value is None for value in values):
         return None
-    return ", ".join((value or b"").decode("utf-8", "backslashreplace") for value in found)
+    return ", ".join((value or b"").decode("utf-8", "backslashreplace") for value in values)
+
+
+@lru_cache(maxsize=64)
+def _places(columns: tuple[Column, ...]) -> dict[str, int]:
+    return {column.name: place for place, column in enumerate(columns)}

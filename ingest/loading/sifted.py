@@ -8,7 +8,8 @@ who goes which way: a record whose key turns out to be free is loaded, and a COP
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -25,9 +26,21 @@ from ingest.loading.merging import Merging, plan_of
 from ingest.loading.screening import has_moving_dates, may_copy
 from ingest.loading.skipped import SKIPS_BAD_VALUES_SINCE, skipped_records
 from ingest.loading.staged import SETTINGS
-from ingest.loading.staging import copy_options, prepare_table, stage, target
+from ingest.loading.staging import (
+    copy_options,
+    numbered_copy,
+    prepare_staging,
+    prepare_table,
+    staging_table,
+    target,
+)
 from ingest.loading.tablerules import RuleOf, TableRule, rules_of
 from ingest.splitter import Records
+
+Flags = np.ndarray[tuple[int], np.dtype[np.bool_]]
+
+# Types whose least and greatest value an aggregate tells.
+ORDERED = re.compile(r"(bigint|integer|smallint|numeric|date|timestamp|text|character)\b[^\[]*$")
 
 
 async def copy_sifted(session: Session, batch: Batch, room: int) -> BatchResult:
@@ -36,22 +49,30 @@ async def copy_sifted(session: Session, batch: Batch, room: int) -> BatchResult:
         raise RowError("the batch is not sifted", sqlstate="22P04")
     where = located(batch)
     rules = await rules_of(session, plan_of(batch).targets)
-    kept = await _with_free_keys(session, batch, where, rules)
-    result = await _copy_only(session, batch, where, kept, room)
-    rest = np.setdiff1d(np.arange(where.start.size), kept)
-    if not rest.size:
+    free = await _with_free_keys(session, batch, where, rules)
+    result = await _copy_only(session, batch, where, np.flatnonzero(free), room)
+    rest = np.flatnonzero(~free).tolist()
+    if not rest:
         return result
-    records = [(i, batch.data[where.start[i] : where.end[i]]) for i in rest.tolist()]
-    staged = await stage(session, batch.chunk.spec, records)
+    records = [(i, batch.data[where.start[i] : where.end[i]]) for i in rest]
+    table = await _stage(session, batch, records)
     staging = Staging(
-        table=staged.table, server_major=session.server_major, moving_dates=has_moving_dates(batch), thorough=True
+        table=table, server_major=session.server_major, moving_dates=has_moving_dates(batch), thorough=True
     )
     merging = Merging(
         session, batch, staging, staged=len(records), room=room,
-        rejects=result.rejects, rejected=result.rejected, rules=rules,
+        rejects=result.rejects, rejected=result.rejected, rules=rules, where=where,
     )  # fmt: skip
-    merged = await merging.whole(records[-1][0], isolating=True)
+    merged = await merging.whole(rest[-1], isolating=True)
     return replace(merged, inserted=merged.inserted + result.inserted)
+
+
+async def _stage(session: Session, batch: Batch, records: Sequence[tuple[int, bytes]]) -> str:
+    """Put records into the staging table and return its name."""
+    width = len(batch.chunk.spec.columns)
+    copy, lines = numbered_copy(batch.chunk.spec, records)
+    await session.copy(f"{prepare_staging(width)}; {copy}", lines)
+    return staging_table(width)[0]
 
 
 async def _copy_only(session: Session, batch: Batch, where: Records, kept: Offsets, room: int) -> BatchResult:
@@ -64,8 +85,8 @@ async def _copy_only(session: Session, batch: Batch, where: Records, kept: Offse
     return BatchResult(inserted=copied.rows, rejected=len(skipped), rejects=tuple(rejects))
 
 
-async def _with_free_keys(session: Session, batch: Batch, where: Records, rules: Sequence[TableRule]) -> Offsets:
-    """Return the numbers of the records none of whose keys is in the table, or in a record before it."""
+async def _with_free_keys(session: Session, batch: Batch, where: Records, rules: Sequence[TableRule]) -> Flags:
+    """Return for each record whether none of its keys is in the table, or in a record before it."""
     spec = batch.chunk.spec
     names = [column.name for column in spec.columns]
     uniques = [rule for rule in rules if rule.kind is RuleOf.UNIQUE and set(rule.columns) <= set(names)]
@@ -76,8 +97,10 @@ async def _with_free_keys(session: Session, batch: Batch, where: Records, rules:
     lines = key_lines(batch.data, where, columns, len(names), spec.dialect)
     options = f"{copy_options(spec.dialect)}, FORCE_NOT_NULL (ordinal), ON_ERROR ignore"
     await session.copy(f"{SETTINGS}; {prepare}; COPY {table} FROM STDIN ({options})", lines)
-    taken = await session.value(_taken(table, target(spec), uniques))
-    return np.setdiff1d(np.arange(where.start.size), taken or [])
+    types = {column.name: column.type for column in spec.columns}
+    free = np.ones(where.start.size, np.bool_)
+    free[await session.value(_taken(table, target(spec), uniques, types)) or []] = False
+    return free
 
 
 def _key_table(columns: Sequence[tuple[str, str]]) -> tuple[str, str]:
@@ -88,7 +111,7 @@ def _key_table(columns: Sequence[tuple[str, str]]) -> tuple[str, str]:
     return f"pg_temp.{name}", prepare_table(name, made)
 
 
-def _taken(table: str, into: str, uniques: Sequence[TableRule]) -> str:
+def _taken(table: str, into: str, uniques: Sequence[TableRule], types: Mapping[str, str]) -> str:
     """Return the query for the ordinals whose key is in the table `into`, or in a record before. NULL is no key."""
     found = []
     for rule in uniques:
@@ -96,19 +119,32 @@ def _taken(table: str, into: str, uniques: Sequence[TableRule]) -> str:
         given = " AND ".join(f"{key} IS NOT NULL" for key in keys)
         match = " AND ".join(f"t.{quoted(c)} = s.{key}" for c, key in zip(rule.columns, keys, strict=True))
         # Not EXISTS, which the planner may answer by reading the whole table.
+        taken = f"(SELECT true FROM {into} AS t WHERE {match} LIMIT 1)"
+        if ORDERED.match(types[rule.columns[0]]):
+            taken = f"CASE WHEN {_overlap(table, into, rule.columns[0])} THEN {taken} END"
         found.append(
             f"SELECT ordinal FROM (SELECT ordinal, row_number() OVER (PARTITION BY {', '.join(keys)} ORDER BY ordinal) "
-            f"> 1 OR (SELECT true FROM {into} AS t WHERE {match} LIMIT 1) AS taken "
-            f"FROM {table} AS s WHERE {given}) AS f WHERE taken"
+            f"> 1 OR {taken} AS taken FROM {table} AS s WHERE {given}) AS f WHERE taken"
         )
     return f"SELECT array_agg(ordinal) FROM ({' UNION '.join(found)}) AS a"
+
+
+def _overlap(table: str, into: str, leading: str) -> str:
+    """Return the condition that the table has a key among the batch's at all, by the first column of the index.
+
+    It has none where a file brings its keys in order; this one look then saves one for each record.
+    """
+    key, column = quoted(f"k:{leading}"), f"t.{quoted(leading)}"
+    least, most = (f"(SELECT {bound}({key}) FROM {table})" for bound in ("min", "max"))
+    return f"(SELECT {column} FROM {into} AS t WHERE {column} >= {least} ORDER BY {column} LIMIT 1) <= {most}"
 
 
 def _only(data: bytes, where: Records, kept: Offsets) -> bytes:
     """Return the lines of some records."""
     bounds = np.append(where.start, len(data))
+    if not kept.size:
+        return b""
     gaps = np.flatnonzero(np.diff(kept) > 1)
-    firsts = kept[np.concatenate(([0], gaps + 1))] if kept.size else kept
-    lasts = kept[np.append(gaps, kept.size - 1)] if kept.size else kept
+    firsts, lasts = kept[np.concatenate(([0], gaps + 1))], kept[np.append(gaps, kept.size - 1)]
     stretches = zip(bounds[firsts].tolist(), bounds[lasts + 1].tolist(), strict=True)
     return b"".join(data[start:end] for start, end in stretches)

@@ -154,14 +154,18 @@ async def stage_those_that_fit(
     return staged, too_wide
 
 
-async def _put(session: Session, staged: Staged, records: Sequence[tuple[int, bytes]]) -> None:
-    spec = staged.spec
-    plain = [(n, record) for n, record in records if not has_copy_end(record)]
+def numbered_copy(spec: LoadSpec, records: Sequence[tuple[int, bytes]]) -> tuple[str, bytes]:
+    """Return the COPY of records and their numbers into the staging table of their width, and its bytes."""
     delimiter = spec.dialect.delimiter.encode()
-    data = b"".join(b"%d%b%b\n" % (n, delimiter, record) for n, record in plain)
+    data = b"".join(b"%d%b%b\n" % (n, delimiter, record) for n, record in records)
     # The number is no NULL, even where the file writes NULL as a number.
     options = f"{copy_options(spec.dialect)}, FORCE_NOT_NULL (ordinal)"
-    await session.copy_guarded(f"COPY {staged.table} FROM STDIN ({options})", data)
+    return f"COPY {staging_table(len(spec.columns))[0]} FROM STDIN ({options})", data
+
+
+async def _put(session: Session, staged: Staged, records: Sequence[tuple[int, bytes]]) -> None:
+    plain = [(n, record) for n, record in records if not has_copy_end(record)]
+    await session.copy_guarded(*numbered_copy(staged.spec, plain))
     for n, record in records:
         if has_copy_end(record):
             await _stage_by_insert(session, staged, n, record)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ingest.bits import PIECE_BYTES, has_stray_quote
 from ingest.dialect import Dialect
-from ingest.loading.fields import fields, stray_quote
+from ingest.loading.fields import field_at, fields, stray_quote
 from ingest.splitter import records
 
 COMMA = Dialect()
@@ -121,3 +121,10 @@ def test_a_batch_is_looked_through_in_pieces(before: int) -> None:
     assert not stray_in(b'"' + b"x\n" * before + b'"\n')
     assert stray_in(good + b'a"b"\n')
     assert stray_in(b'"' + b"x\n" * before + b'"y\n')
+
+
+@given(st.text('a",\\', max_size=12).filter(lambda text: text.count('"') % 2 == 0), st.integers(0, 5))
+def test_one_field_is_the_same_as_among_all(text: str, place: int) -> None:
+    """However it is found: most records have no quote before it."""
+    found = fields(text.encode(), COMMA)
+    assert field_at(text.encode(), place, COMMA) == (found[place] if place < len(found) else None)
