@@ -23,7 +23,7 @@ LAYERS = {
     2: {"receiving", "resumable", "held", "follower", "uploadrows", "sources", "admission", "upload", "cutter", "intake",
         "jobs", "queue", "loading", "datasets", "targets", "keys", "storage", "objects", "spool", "events", "rejects",
         "rejectcsv", "retrying", "idempotency", "packing", "watching", "statistics", "control", "census"},
-    1: {"database", "statements", "datasetfiles", "logs", "memory", "client", "metrics"},
+    1: {"database", "statements", "datasetfiles", "logs", "memory", "client", "metrics", "assets"},
     0: {
         "definitions",
         "caller", "apikey", "job", "spec", "budget", "formats", "formula", "chunk", "batch", "reject", "accounts", "dialect", "header", "splitter", "bits", "settings", "errors",
@@ -50,6 +50,7 @@ MAY_TOUCH_FILES = {
     "statements",
     "datasetfiles",
     "memory",
+    "assets",
 }
 FILE_MODULES = {"shutil", "tempfile", "fcntl", "glob", "mmap"}
 FILE_CALLS = {

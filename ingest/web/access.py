@@ -22,6 +22,7 @@ PARAMETER = re.compile(r"\\\{(\w+)(\\\.\\\.\\\.)?\\\}")
 # For everybody, with or without a key.
 OPEN: frozenset[Scope] = frozenset()
 UPLOAD, READ, CONTROL = frozenset({Scope.UPLOAD}), frozenset({Scope.READ}), frozenset({Scope.CONTROL})
+ANY = frozenset(Scope)
 METRICS, ADMIN = frozenset({Scope.METRICS}), frozenset({Scope.ADMIN})
 
 
@@ -30,13 +31,15 @@ class Route:
     """One method on one path; `{name}` stands for a part of it, `{name...}` for all that follows.
 
     A caller needs one of the scopes in `needs`, `admin` always being enough; nothing is needed when it is empty.
-    `metered`: the bytes of the body count as those of an upload.
+    `metered`: the bytes of the body count as those of an upload. `greets`: open to all, but tells a caller that it
+    knows more.
     """
 
     method: str
     path: str
     needs: frozenset[Scope]
     metered: bool = False
+    greets: bool = False
 
     @cached_property
     def pattern(self) -> re.Pattern[str]:
@@ -50,7 +53,7 @@ class Route:
 
 
 PROBES = (
-    Route("GET", "/health", OPEN),  # without a key: the status alone
+    Route("GET", "/health", OPEN, greets=True),  # without a key: the status alone
     Route("GET", "/health/live", OPEN),
     Route("GET", "/health/ready", OPEN),
     Route("GET", "/metrics", METRICS),
@@ -60,6 +63,10 @@ ROUTES = (
     *PROBES,
     # What the service is, the same for everybody: no key could be sent by a browser that is given the address.
     Route("GET", "/", OPEN),
+    Route("GET", "/page/{name}", OPEN),
+    Route("GET", "/session", OPEN, greets=True),
+    Route("POST", "/session", ANY),
+    Route("DELETE", "/session", OPEN),
     Route("GET", "/docs", OPEN),
     Route("GET", "/docs/problems", OPEN),
     Route("GET", "/openapi.json", OPEN),

@@ -20,7 +20,7 @@ from ingest import datasets
 from ingest.caller import Caller
 from ingest.errors import IngestError, RequestError
 from ingest.job import JobState, JobView
-from ingest.web import docs, options, rejects
+from ingest.web import docs, options, pages, rejects
 from ingest.web.access import METRICS, caller_of
 from ingest.web.answers import BASE, Answer, job_body, json_answer, problem_answer
 from ingest.web.control import Control, ControlViews, Retrying
@@ -95,7 +95,6 @@ def create_api(
         ("/metrics", metrics.answer),
     )
     view_routes = (
-        ("/", views.links),
         (f"{BASE}/jobs", views.jobs),
         (f"{BASE}/jobs/<job_id>", views.job),
         (f"{BASE}/jobs/<job_id>/progress", views.job),
@@ -107,10 +106,12 @@ def create_api(
         (f"{BASE}/datasets", views.datasets),
         (f"{BASE}/datasets/<name>", views.dataset),
         *docs.ROUTES,
+        *pages.ROUTES,
     )
     for rule, view in probe_routes + (() if health_only else view_routes):
         api.add_url_rule(rule, rule, _responding(view))
-    for method, rule, view in () if health_only else ControlViews(control, retrying, views.find).routes():
+    changes = (*ControlViews(control, retrying, views.find).routes(), *pages.CHANGES)
+    for method, rule, view in () if health_only else changes:
         api.add_url_rule(rule, f"{method} {rule}", _responding(view), methods=[method])
     api.register_error_handler(IngestError, _on_ingest_error)
     api.register_error_handler(HTTPException, _on_http_error)
@@ -125,12 +126,6 @@ class Views:
         self._jobs = jobs
         self._rejects = reject_rows
         self._datasets = datasets
-
-    async def links(self) -> Answer:
-        """Say where things are."""
-        paths = {name: f"{BASE}/{name}" for name in ("upload", "files", "preview", "jobs", "stats", "datasets")}
-        links = {**paths, "health": "/health", "metrics": "/metrics", "docs": "/docs"}
-        return json_answer(200, {"service": "ingest", "links": links})
 
     async def jobs(self) -> Answer:
         """Return a page of jobs, newest first."""

@@ -24,7 +24,7 @@ from ingest.web.body import Body
 from ingest.web.metering import Allowances, metered
 from ingest.web.options import job_id_from
 from ingest.web.problems import internal_problem, problem
-from ingest.web.requests import completed, request_id_for
+from ingest.web.requests import KEY_COOKIE, completed, request_id_for
 from ingest.web.uploads import respond
 
 HttpHandler = Callable[[HTTPScope, ASGIReceiveCallable, ASGISendCallable], Awaitable[None]]
@@ -113,7 +113,11 @@ class Guard:
         """
         found = find_route(self._routes, method, scope["path"])
         self._check_host(headers)
-        caller = await self._caller(scope, headers, found)
+        sent = None if self._trusts_all else headers.get(b"authorization")
+        kept = None if self._trusts_all or sent is not None else key_of_cookie(headers)
+        if changes and kept is not None:  # the browser adds it by itself, whoever has the request sent
+            check_same_origin(headers)
+        caller = await self._caller(scope, sent, kept, found)
         scope["state"]["caller"] = caller
         if changes and caller is ANYBODY:
             check_same_origin(headers)
@@ -122,11 +126,19 @@ class Guard:
         await self._check_job(found, caller)
         return found, caller
 
-    async def _caller(self, scope: HTTPScope | WebsocketScope, headers: Headers, found: Found) -> Caller:
-        text = None if self._trusts_all else headers.get(b"authorization")
-        if text is not None:
-            address = scope["client"][0] if scope["client"] else ""
-            return (await self._authenticator.identify(_bearer(text), address)).caller
+    async def _caller(
+        self, scope: HTTPScope | WebsocketScope, sent: bytes | None, kept: str | None, found: Found
+    ) -> Caller:
+        address = scope["client"][0] if scope["client"] else ""
+        if sent is not None:
+            return (await self._authenticator.identify(_bearer(sent), address)).caller
+        if kept is not None and found.route.needs:
+            return (await self._authenticator.identify(kept, address)).caller
+        if kept is not None and found.route.greets:
+            try:
+                return (await self._authenticator.identify(kept, address)).caller
+            except RequestError:
+                return NOBODY  # so that a page with an old key can be told to ask for another
         if not self._keys_required:
             return ANYBODY
         if found.route.needs:
@@ -198,6 +210,12 @@ def _lacks_scope(found: Found) -> RequestError:
     scopes = sorted(found.route.needs)
     text = f"the key has no scope for this; it needs {' or '.join(scopes)}"
     return RequestError(text, code="E_SCOPE", scopes=scopes)
+
+
+def key_of_cookie(headers: Headers) -> str | None:
+    """Return the key that a browser keeps for the page, None when it keeps none."""
+    pairs = (pair.strip().partition("=") for pair in headers.get(b"cookie", b"").decode("latin-1").split(";"))
+    return next((value for name, _, value in pairs if name == KEY_COOKIE and value), None)
 
 
 def _bearer(header: bytes) -> str:

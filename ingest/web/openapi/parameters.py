@@ -69,6 +69,7 @@ ANSWER_HEADERS: Json = {
     "Retry-After": whole("seconds to wait"),
     "WWW-Authenticate": text("which kind of key is asked for"),
     "ETag": text("changes with the answer"),
+    "Set-Cookie": text("keeps the key, or forgets it"),
     "Allow": text("methods of this path"),
     "Upgrade": text("websocket"),
     "X-Accel-Buffering": text("no"),
@@ -108,6 +109,7 @@ def parameters() -> Json:
     found["job_id"] = parameter("path", "job_id", "of a job", UUID)
     found["upload_id"] = parameter("path", "upload_id", "of a resumable upload", text(minLength=1))
     found["filename"] = parameter("path", "filename", "what the file is called", text(minLength=1), "customers.csv")
+    found["page_file"] = parameter("path", "name", "of a file of the page", text(minLength=1), "main.js")
     found["name"] = parameter("path", "name", "of a dataset", text(minLength=1), "customers")
     return found
 

@@ -136,6 +136,12 @@ STATS: Json = {
     "lately": thing("what has ended", LATELY),
 }
 
+SESSION: Json = {
+    "signed_in": flag("a key was sent, or is kept by the browser"),
+    "owner": maybe(text("of the key")),
+    "scopes": listed(text(), "what the caller may do; admin where no keys are asked for"),
+}
+
 SCHEMAS: Json = {
     **jobschemas.SCHEMAS,
     "Problem": PROBLEM,
@@ -153,5 +159,6 @@ SCHEMAS: Json = {
     "Health": thing("The state of a process.", HEALTH),
     "Status": thing("A probe's answer.", {"status": word(STATUSES)}),
     "Links": thing("Where things are.", {"service": text(), "links": named(jobschemas.PATH)}),
+    "Session": thing("Who the caller is.", SESSION),
     "Stats": thing("What all jobs come to, at most a second old.", STATS),
 }  # fmt: skip

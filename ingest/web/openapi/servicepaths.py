@@ -7,7 +7,7 @@ from functools import partial
 
 from ingest.web.answers import BASE
 from ingest.web.openapi import examples
-from ingest.web.openapi.building import DATABASE_ERRORS, Json, answer, operation, reading, schema, text
+from ingest.web.openapi.building import DATABASE_ERRORS, Json, answer, operation, reading, ref, schema, text
 from ingest.web.openapi.parameters import use
 from ingest.web.problems import Kind
 
@@ -87,6 +87,7 @@ def service_paths(kinds: Mapping[str, Kind]) -> Json:
             )
         },
         **_documents(kinds),
+        **_page(kinds),
     }
 
 
@@ -110,7 +111,49 @@ def _documents(kinds: Mapping[str, Kind]) -> Json:
                 answers={200: answer("HTML.", text(), media=HTML)},
             )
         },
+    }
+
+
+def _page(kinds: Mapping[str, Kind]) -> Json:
+    one = partial(operation, tag="service", kinds=kinds)
+    read = partial(reading, tag="service", kinds=kinds, scopes=(), errors=("E_OPTION",))
+    links = answer("The paths; to a client that wants text/html, the page.", schema("Links"))
+    links["content"] |= {HTML: {"schema": text()}}
+    cookie = {"headers": {"Set-Cookie": ref("headers", "Set-Cookie")}}
+    gone = {"description": "The browser has no key any more."}
+    return {
         "/": {
-            "get": one("get_links", summary="Where things are.", answers={200: answer("The paths.", schema("Links"))})
+            "get": one(
+                "get_links", summary="The page for people, and where things are.", answers={200: links}, scopes=()
+            )
+        },
+        "/page/{name}": {
+            "get": read(
+                "get_page_file",
+                summary="A file of the page.",
+                ok=answer("Its bytes.", text(), media="text/javascript; charset=utf-8"),
+                parameters=use("page_file"),
+                errors=("E_OPTION", "E_NOT_FOUND"),
+            )
+        },
+        "/session": {
+            "get": one(
+                "get_session",
+                summary="Who the caller is, and what they may do.",
+                errors=("E_OPTION",),
+                answers={200: answer("The caller.", schema("Session"))},
+                scopes=(),
+            ),
+            "post": one(
+                "sign_in",
+                summary="Keep the key of the request in a cookie, for the page.",
+                description="HttpOnly, SameSite=Strict. With it alone, changes must come from our own origin.",
+                answers={200: answer("The caller.", schema("Session")) | cookie},
+                errors=("E_OPTION",),
+                scopes=("upload", "read", "control", "metrics", "admin"),
+            ),
+            "delete": one(
+                "sign_out", summary="Forget the cookie.", errors=("E_OPTION",), answers={204: gone | cookie}, scopes=()
+            ),
         },
     }

@@ -1,0 +1,206 @@
+// One job, live: state, progress, counts that add up, rate, chunks, errors in words, and what can be done with it.
+
+import { ask, jobPath, json } from './api.js'
+import { badge, blank, confirmed, h, put, say, titled } from './dom.js'
+import { count, moment, percent, size, span } from './format.js'
+import { rejectsOf } from './rejects.js'
+import { may } from './store.js'
+import { follow } from './stream.js'
+
+const FINAL = ['completed', 'failed', 'cancelled']
+// Chunks that are shown one by one; beyond them the strip shows shares.
+const MOST_CHUNKS = 500
+const SAMPLES = 90
+const CHUNK_STATES = ['completed', 'processing', 'pending', 'failed']
+const COUNTS = [['inserted_rows', 'Inserted'], ['updated_rows', 'Updated'], ['unchanged_rows', 'Unchanged'], ['skipped_rows', 'Skipped'], ['failed_rows', 'Rejected']]
+
+/** @param {HTMLElement} main @param {string} id @returns {() => void} leave */
+export function showJob(main, id) {
+  let stop = () => {}
+  let clock = 0
+  let job = /** @type {any} */ (null)
+  let left = false
+  const rates = /** @type {number[]} */ ([])
+  const view = parts(act)
+  const rejects = rejectsOf(id)
+  put(main, h('p', { class: 'soft' }, 'Loading…'))
+
+  json(jobPath(id)).then((found) => {
+    if (left) return
+    put(main, view.root, rejects.root)
+    take(found)
+    listen()
+    clock = setInterval(() => job && view.time(job), 1000)
+  }, (problem) => {
+    if (!left && problem.status !== 401) put(main, blank(problem.status === 404 ? 'There is no such job' : 'The job cannot be shown', problem.message, h('a', { href: '#/' }, 'All jobs')))
+  })
+
+  function listen() {
+    stop()
+    if (FINAL.includes(job.status)) return
+    stop = follow(id, { job: take, live: view.live, gone: () => put(main, blank('The job was deleted', '', h('a', { href: '#/' }, 'All jobs'))) })
+  }
+
+  function take(found) {
+    if (left) return
+    const before = job?.status
+    job = found
+    if (job.status === 'processing') {
+      rates.push(job.rows_per_second || 0)
+      if (rates.length > SAMPLES) rates.shift()
+    }
+    view.update(job, rates)
+    rejects.update(job)
+    if (before && before !== job.status) say(document.getElementById('live'), `${job.filename}: ${job.status}`)
+  }
+
+  async function act(action) {
+    if (action === 'delete' && !(await confirmed(`Delete the job of ${job.filename}? Its rejects go too; rows in the table stay.`, 'Delete'))) return
+    if (action === 'cancel' && !(await confirmed(`Cancel the load of ${job.filename}? Rows that are in the table stay there.`, 'Cancel the load'))) return
+    view.busy(true)
+    try {
+      if (action === 'delete') {
+        await ask(jobPath(id), { method: 'DELETE' })
+        location.hash = '#/'
+        return
+      }
+      const found = await json(`${jobPath(id)}/${action}`, { method: 'POST' })
+      view.failed('')
+      take(found)
+      listen()
+    } catch (problem) {
+      view.failed(problem.message)
+      json(jobPath(id)).then(take, () => {})
+    } finally {
+      view.busy(false)
+    }
+  }
+
+  return () => { left = true; stop(); clearInterval(clock); rejects.leave() }
+}
+
+/** The parts of the view, made once; `update` changes their words and numbers, so nothing moves but what has changed. */
+function parts(act) {
+  const name = h('bdi')
+  const state = h('span')
+  const about = h('p', { class: 'soft' })
+  const bar = h('progress', { max: 1, 'aria-label': 'progress' })
+  const done = h('span', { class: 'n' })
+  const times = h('span', { class: 'soft n' })
+  const error = h('div', { class: 'error', role: 'alert', hidden: true })
+  const trouble = h('div', { class: 'error', role: 'alert', hidden: true })
+  const warnings = h('ul', { class: 'warnings' })
+  const stale = h('p', { class: 'soft', hidden: true }, 'The connection is interrupted; these numbers may be old. Connecting again…')
+  const numbers = Object.fromEntries(COUNTS.map(([key]) => [key, h('dd', { class: 'n' })]))
+  const sum = h('dd', { class: 'n' })
+  const rate = h('span', { class: 'n' })
+  const line = document.createElementNS('http://www.w3.org/2000/svg', 'polyline')
+  const chart = document.createElementNS('http://www.w3.org/2000/svg', 'svg')
+  chart.setAttribute('viewBox', `0 0 ${SAMPLES} 30`)
+  chart.setAttribute('preserveAspectRatio', 'none')
+  chart.setAttribute('aria-hidden', 'true')
+  chart.append(line)
+  const chunks = strip()
+  const buttons = Object.fromEntries([['pause', 'Pause'], ['resume', 'Resume'], ['retry', 'Retry failed chunks'], ['cancel', 'Cancel'], ['delete', 'Delete']]
+    .map(([key, text]) => [key, h('button', { class: key === 'delete' || key === 'cancel' ? 'danger' : '', onclick: () => act(key) }, text)]))
+  const download = h('a', { class: 'button', download: '' }, 'Download rejects')
+  const detail = h('dl', { class: 'facts' })
+
+  const root = h('section', { 'aria-label': 'Job' },
+    h('p', {}, h('a', { href: '#/' }, '← All jobs')),
+    titled('', state), about, stale, error, trouble,
+    h('div', { class: 'progress' }, bar, done, times),
+    h('dl', { class: 'counts' }, COUNTS.map(([key, text]) => h('div', { class: key }, h('dt', {}, text), numbers[key])),
+      h('div', { class: 'sum' }, h('dt', {}, 'Records'), sum)),
+    h('div', { class: 'two' },
+      h('div', {}, h('h2', {}, 'Rate'), h('div', { class: 'chart' }, chart, rate)),
+      h('div', {}, h('h2', {}, 'Chunks'), chunks.root)),
+    warnings,
+    h('div', { class: 'row' }, Object.values(buttons), download),
+    h('details', {}, h('summary', {}, 'Details'), detail))
+  root.querySelector('h1').append(name)
+
+  function update(job, rates) {
+    const over = FINAL.includes(job.status)
+    say(name, job.filename)
+    if (state.textContent !== job.status) put(state, badge(job.status))
+    put(about, `${job.dataset} · ${size(job.bytes_received)}${job.mode === 'batches' ? '' : ` · ${job.mode}`}`,
+      job.parent_id && ' · corrects ', job.parent_id && h('a', { href: `#/jobs/${job.parent_id}` }, 'an earlier file'))
+    bar.value = job.progress
+    say(done, percent(job.progress))
+    const total = COUNTS.reduce((all, [key]) => all + job[key], 0)
+    for (const [key] of COUNTS) say(numbers[key], count(job[key]))
+    say(sum, over || job.total_rows === null || job.total_rows === total ? count(total) : `${count(total)} of ${count(job.total_rows)}`)
+    say(rate, job.rows_per_second ? `${count(Math.round(job.rows_per_second))} rows/s` : job.status === 'paused' ? 'paused' : '–')
+    const top = Math.max(...rates, 1)
+    line.setAttribute('points', rates.map((one, at) => `${SAMPLES - rates.length + at},${(29 - (one / top) * 27).toFixed(1)}`).join(' '))
+    chunks.update(job)
+    error.hidden = !job.error
+    if (job.error) say(error, `${job.error.message} (${job.error.code})`)
+    put(warnings, (job.warnings || []).map((one) => h('li', {}, one.message || one.code)))
+    const can = may('control')
+    buttons.pause.hidden = !can || !['pending', 'processing'].includes(job.status)
+    buttons.resume.hidden = !can || job.status !== 'paused'
+    buttons.retry.hidden = !can || job.status !== 'failed' || !job.chunks.failed
+    buttons.cancel.hidden = !can || over
+    buttons.delete.hidden = !can || !over
+    download.hidden = !(job.failed_rows - job.resolved_rows > 0)
+    download.href = job.links.rejects_csv
+    put(detail, [['Job', job.id], ['Dataset', job.dataset], ['Created', moment(job.created_at)], ['Started', moment(job.started_at)],
+      ['Ended', moment(job.completed_at)], ['Priority', job.priority], ['SHA-256', job.sha256 || '–'], ['Compression', job.compression || 'none'], ['Owner', job.owner || '–']]
+      .map(([key, value]) => h('div', {}, h('dt', {}, key), h('dd', {}, value))))
+    time(job)
+  }
+
+  function time(job) {
+    const end = job.completed_at ? Date.parse(job.completed_at) : Date.now()
+    const took = job.started_at ? span(Math.max(0, (end - Date.parse(job.started_at)) / 1000)) : ''
+    const eta = job.status === 'processing' && job.eta_seconds !== null ? `, ${span(Math.ceil(job.eta_seconds))} left` : ''
+    say(times, took ? `${took}${eta}` : job.status === 'pending' ? 'waits for a worker' : '')
+  }
+
+  return {
+    root, update, time,
+    live: (is) => { stale.hidden = is },
+    failed: (text) => { trouble.hidden = !text; say(trouble, text) },
+    busy: (is) => { for (const button of Object.values(buttons)) button.disabled = is },
+  }
+}
+
+/** The chunks as a strip: one mark each, or shares when there are too many; asked again when their counts have changed. */
+function strip() {
+  const marks = h('div', { class: 'strip', role: 'img' })
+  const words = h('p', { class: 'soft n' })
+  let last = ''
+  let asked = 0
+
+  function update(job) {
+    const total = CHUNK_STATES.reduce((all, key) => all + job.chunks[key], 0)
+    const now = JSON.stringify(job.chunks)
+    if (now === last) return
+    last = now
+    const text = CHUNK_STATES.filter((key) => job.chunks[key]).map((key) => `${count(job.chunks[key])} ${key}`).join(', ') || 'none yet'
+    say(words, text)
+    marks.setAttribute('aria-label', `chunks: ${text}`)
+    if (total > MOST_CHUNKS || !total) shares(job.chunks)
+    else single(job)
+  }
+
+  function shares(chunks) {
+    put(marks, CHUNK_STATES.filter((key) => chunks[key]).map((key) => {
+      const part = h('i', { class: key })
+      part.style.flexGrow = chunks[key]
+      return part
+    }))
+  }
+
+  async function single(job) {
+    const mine = ++asked
+    const found = await json(`${jobPath(job.id)}/chunks?limit=${MOST_CHUNKS}`).catch(() => null)
+    if (!found || mine !== asked) return
+    put(marks, found.chunks.map((chunk) => h('i', { class: chunk.status,
+      title: `chunk ${chunk.ordinal}: ${chunk.status}, ${count(chunk.records)} records${chunk.error ? ` – ${chunk.error.message}` : ''}` })))
+  }
+
+  return { root: h('div', {}, marks, words), update }
+}

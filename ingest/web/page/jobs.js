@@ -1,0 +1,85 @@
+// The history: every job in pages, newest first, with a filter. Asked again every two seconds while it is in view.
+
+import { BASE, json, query } from './api.js'
+import { badge, blank, h, pager, put, titled } from './dom.js'
+import { ago, count, moment, percent, size } from './format.js'
+import { state } from './store.js'
+
+const LIMIT = 25
+const AGAIN_MS = 2000
+const STATES = ['receiving', 'pending', 'processing', 'paused', 'completed', 'failed', 'cancelled']
+
+/** @param {HTMLElement} main @returns {() => void} leave */
+export function showJobs(main) {
+  const filter = state.history
+  const list = h('div', { class: 'list' }, h('p', { class: 'soft' }, 'Loading…'))
+  const feet = h('div')
+  let timer = 0
+  let last = ''
+  let left = false
+
+  const choose = h('select', { 'aria-label': 'State', onchange: () => ask({ status: choose.value }) },
+    h('option', { value: '' }, 'all states'), STATES.map((name) => h('option', { value: name }, name)))
+  const dataset = h('select', { 'aria-label': 'Dataset', onchange: () => ask({ dataset: dataset.value }) },
+    h('option', { value: '' }, 'all datasets'), (state.datasets || []).map((one) => h('option', { value: one.name }, one.name)))
+  const text = h('input', { type: 'search', placeholder: 'Search this page', 'aria-label': 'Search names on this page',
+    oninput: () => { filter.text = text.value; last = ''; again() } })
+  choose.value = filter.status
+  dataset.value = filter.dataset
+  text.value = filter.text
+  put(main, titled('Jobs', h('a', { class: 'button main', href: '#/send' }, 'Send files')),
+    h('div', { class: 'row filters' }, choose, dataset, text), list, feet)
+
+  function ask(patch) {
+    Object.assign(filter, { page: 1 }, patch)
+    last = ''
+    again()
+  }
+
+  async function again() {
+    clearTimeout(timer)
+    try {
+      const found = await json(`${BASE}/jobs${query({ page: filter.page, limit: LIMIT, status: filter.status, dataset: filter.dataset })}`)
+      if (left) return
+      const now = JSON.stringify(found)
+      if (now !== last) draw(found)
+      last = now
+    } catch (problem) {
+      if (left) return
+      if (!last && problem.status !== 401) put(list, blank('The jobs cannot be shown', problem.message))
+    }
+    timer = setTimeout(again, AGAIN_MS)
+  }
+
+  function draw(found) {
+    const word = filter.text.toLowerCase()
+    const jobs = found.jobs.filter((job) => `${job.filename} ${job.dataset} ${job.id}`.toLowerCase().includes(word))
+    put(feet, found.total > LIMIT && pager(filter.page, LIMIT, found.total, (page) => ask({ page })))
+    if (!jobs.length) {
+      const filtered = filter.status || filter.dataset || word
+      put(list, filtered ? blank('No job fits', 'Choose another state or dataset, or another word.')
+        : blank('No jobs yet', 'Send a CSV file: every good row is loaded once, every bad row is kept with its reason.',
+          h('a', { class: 'button main', href: '#/send' }, 'Send files')))
+      return
+    }
+    const focus = document.activeElement?.getAttribute('href')
+    put(list, h('table', { class: 'jobs' },
+      h('thead', {}, h('tr', {}, ['File', 'State', 'Progress', 'Rows', 'Rejected', 'Size', 'Begun'].map((name) => h('th', { scope: 'col' }, name)))),
+      h('tbody', {}, jobs.map(row))))
+    if (focus?.startsWith('#/jobs/')) [...list.querySelectorAll('a')].find((a) => a.getAttribute('href') === focus)?.focus()
+  }
+
+  again()
+  return () => { left = true; clearTimeout(timer) }
+}
+
+function row(job) {
+  return h('tr', {},
+    h('td', { class: 'file' }, h('a', { href: `#/jobs/${job.id}`, title: job.filename }, h('bdi', {}, job.filename)), h('span', { class: 'soft' }, job.dataset)),
+    h('td', {}, badge(job.status)),
+    h('td', { class: 'bar' }, h('progress', { max: 1, value: job.progress, 'aria-label': `progress of ${job.filename}` }), h('span', { class: 'n' }, percent(job.progress))),
+    h('td', { class: 'n' }, count(job.processed_rows)),
+    h('td', { class: job.failed_rows ? 'n bad' : 'n' }, count(job.failed_rows)),
+    h('td', { class: 'n' }, size(job.bytes_received)),
+    h('td', { class: 'n soft', title: moment(job.created_at) }, ago(job.created_at)))
+}
