@@ -6,6 +6,8 @@ it, no other site can have it sent, and what it asks to change the guard lets pa
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from quart import request
 
 from ingest.assets import Asset, assets
@@ -77,10 +79,11 @@ CHANGES = (("POST", "/session", sign_in), ("DELETE", "/session", sign_out))
 def _file(asset: Asset, headers: tuple[tuple[str, str], ...]) -> Answer:
     packed = request.accept_encodings["gzip"] > 0
     body = asset.packed if packed else asset.body
-    own = (("Content-Type", asset.media_type), ("Content-Length", str(len(body))), ("Vary", "Accept, Accept-Encoding"))
+    own = (("Content-Type", asset.media_type), ("Content-Length", str(len(body))))
     coding = (("Content-Encoding", "gzip"),) if packed else ()
-    answer = Answer(200, own + coding + headers, body)
-    return revalidated(answer, request.method, request.headers.get("If-None-Match"))
+    answer = revalidated(Answer(200, own + coding, body), request.method, request.headers.get("If-None-Match"))
+    # With 304 too: a browser puts the headers of it, and so its policy, in the place of those that it has kept.
+    return replace(answer, headers=(*answer.headers, *headers, ("Vary", "Accept, Accept-Encoding")))
 
 
 def _who() -> dict[str, object]:

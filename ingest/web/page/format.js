@@ -5,6 +5,9 @@ const whole = new Intl.NumberFormat('en')
 /** @param {number|null|undefined} n */
 export const count = (n) => (n === null || n === undefined ? '–' : whole.format(n))
 
+/** A number with its noun. @param {number} n @param {string} noun */
+export const counted = (n, noun) => `${count(n)} ${noun}${n === 1 ? '' : 's'}`
+
 /** @param {number|null|undefined} n bytes */
 export function size(n) {
   if (n === null || n === undefined) return '–'
@@ -30,7 +33,7 @@ export const percent = (part) => `${part >= 1 ? 100 : Math.floor(part * 1000) / 
 export function ago(iso) {
   if (!iso) return '–'
   const s = (Date.now() - Date.parse(iso)) / 1000
-  return s < 5 ? 'just now' : `${span(Math.floor(s))} ago`
+  return s < 5 ? 'just now' : `${span(Math.floor(s)).replace(/^(\d+ (min|h|d)) .*/, '$1')} ago`
 }
 
 /** @param {string|null} iso */

@@ -116,7 +116,7 @@ function parts(act) {
       h('div', {}, h('h2', {}, 'Rate'), h('div', { class: 'chart' }, chart, rate)),
       h('div', {}, h('h2', {}, 'Chunks'), chunks.root)),
     warnings,
-    h('div', { class: 'row' }, Object.values(buttons), download),
+    h('div', { class: 'row' }, download, Object.values(buttons)),
     h('details', {}, h('summary', {}, 'Details'), detail))
   root.querySelector('h1').append(name)
 
@@ -130,10 +130,12 @@ function parts(act) {
     say(done, percent(job.progress))
     const total = COUNTS.reduce((all, [key]) => all + job[key], 0)
     for (const [key] of COUNTS) say(numbers[key], count(job[key]))
+    numbers.failed_rows.classList.toggle('bad', job.failed_rows > 0)
     say(sum, over || job.total_rows === null || job.total_rows === total ? count(total) : `${count(total)} of ${count(job.total_rows)}`)
     say(rate, job.rows_per_second ? `${count(Math.round(job.rows_per_second))} rows/s` : job.status === 'paused' ? 'paused' : '–')
     const top = Math.max(...rates, 1)
     line.setAttribute('points', rates.map((one, at) => `${SAMPLES - rates.length + at},${(29 - (one / top) * 27).toFixed(1)}`).join(' '))
+    chart.toggleAttribute('hidden', over && rates.length < 2)
     chunks.update(job)
     error.hidden = !job.error
     if (job.error) say(error, `${job.error.message} (${job.error.code})`)

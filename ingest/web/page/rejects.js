@@ -3,7 +3,7 @@
 import { ask, jobPath, json, query } from './api.js'
 import { cells } from './csv.js'
 import { blank, h, pager, put, say } from './dom.js'
-import { count } from './format.js'
+import { count, counted } from './format.js'
 import { may } from './store.js'
 import { sendCorrected } from './uploads.js'
 
@@ -40,7 +40,7 @@ export function rejectsOf(id) {
     job = found
     root.hidden = !job.failed_rows
     correct.hidden = !may('upload') || job.failed_rows === job.resolved_rows
-    say(total, job.failed_rows ? `${count(job.failed_rows)} records, ${count(job.resolved_rows)} of them resolved by corrected files` : '')
+    say(total, job.failed_rows ? `${counted(job.failed_rows, 'record')}, ${count(job.resolved_rows)} resolved by corrected files` : '')
     const now = `${job.failed_rows} ${job.resolved_rows}`
     if (!job.failed_rows || now === shown || timer) return
     shown = now
@@ -84,7 +84,7 @@ export function rejectsOf(id) {
         json(`${jobPath(id)}/rejects${query({ page, limit: LIMIT, code: filter.code, column: filter.column, resolved: resolved.value })}`), layoutOf()])
       if (left || mine !== asked) return
       const what = filter.code ? `${filter.column || 'whole record'}, ${filter.code}: ` : ''
-      put(rows, h('p', { class: 'soft' }, `${what}${count(found.total)} reasons${found.stored < found.rejected ? `; ${count(found.stored)} of ${count(found.rejected)} records are kept` : ''}`),
+      put(rows, h('p', { class: 'soft' }, `${what}${counted(found.total, 'reason')}${found.stored < found.rejected ? `; ${count(found.stored)} of ${count(found.rejected)} records are kept` : ''}`),
         found.rejects.length ? h('div', { class: 'scroll' }, h('table', { class: 'records' }, head(at.names), h('tbody', {}, found.rejects.map((one) => record(one, at)))))
           : h('p', { class: 'soft' }, 'None.'),
         found.total > LIMIT && pager(page, LIMIT, found.total, ask_))

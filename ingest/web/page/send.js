@@ -3,8 +3,8 @@
 import { BASE, json, query } from './api.js'
 import { cells, DELIMITER_NAMES, delimiterOf, endOfHeader, record } from './csv.js'
 import { badge, fill, h, put, say, titled } from './dom.js'
-import { count, percent, size, span } from './format.js'
-import { changed, may, state, watch } from './store.js'
+import { count, counted, percent, size, span } from './format.js'
+import { changed, may, set, state, watch } from './store.js'
 import { add, pause, remove, start } from './uploads.js'
 
 // What of a file is looked at; the service takes up to 1 MiB.
@@ -38,6 +38,12 @@ export function showSend(main) {
     })
     all.hidden = state.sends.filter(ready).length < 2
   }
+  // A table may have come since the page was opened.
+  json(`${BASE}/datasets`).then(({ datasets }) => {
+    if (JSON.stringify(datasets) === JSON.stringify(state.datasets)) return
+    for (const send of state.sends) send.drawn = false
+    set({ datasets })
+  }, () => {})
   state.sends.forEach((send) => { if (send.state === 'draft' && !send.preview) look(send) })
   update()
   return watch(update)
@@ -120,7 +126,7 @@ function cardOf(send) {
       load.set(job.progress, speed)
       if (result.dataset.now !== `${job.status} ${job.processed_rows} ${job.failed_rows}`) {
         result.dataset.now = `${job.status} ${job.processed_rows} ${job.failed_rows}`
-        put(result, badge(job.status), ' ', `${count(job.processed_rows)} rows in the table`, job.failed_rows ? `, ${count(job.failed_rows)} rejected. ` : '. ',
+        put(result, badge(job.status), ' ', `${counted(job.processed_rows, 'row')} in the table`, job.failed_rows ? `, ${count(job.failed_rows)} rejected. ` : '. ',
           h('a', { href: `#/jobs/${job.id}` }, job.failed_rows && job.status !== 'processing' ? 'See the rejects' : 'Open the job'))
         say(document.getElementById('live'), `${send.name}: ${job.status}`)
       }
@@ -166,7 +172,7 @@ function drawDraft(root, send) {
       h('input', { id: id + name, value: send.options[name] || '', placeholder: one.description || '', oninput: (event) => { send.options[name] = event.target.value.trim(); changed() } })])))
   if (!found) return
   const problems = found.problems.map(sentence)
-  fill(root, problems.length ? h('ul', { class: 'warnings' }, problems.map((text) => h('li', {}, text))) : h('p', { class: 'soft good' }, 'No problem seen in the first rows.'),
+  fill(root, problems.length ? h('ul', { class: 'warnings' }, problems.map((text) => h('li', {}, text))) : h('p', { class: 'soft good' }, 'The header fits the dataset. Values are checked when the file is loaded.'),
     h('div', { class: 'scroll' }, h('table', {},
       h('thead', {}, h('tr', {}, found.columns.map((one) => h('th', { scope: 'col' }, h('bdi', {}, one.name)))),
         h('tr', { class: 'mapping' }, found.columns.map((one, at) => h('td', {}, target(send, one, at))))),

@@ -109,6 +109,7 @@ export class Upload {
     this.url = answer.header('Location')
     this.offset = 0
     remembered.write(this.key, this.url)
+    this.named(answer)
   }
 
   async look() {
@@ -141,6 +142,10 @@ export class Upload {
   take(answer) {
     this.offset = Number(answer.header('Upload-Offset'))
     this.told.sent(this.offset)
+    this.named(answer)
+  }
+
+  named(answer) {
     const job = answer.header('Ingest-Job')
     if (job) this.told.job(job.split('/').pop())
   }
@@ -150,7 +155,7 @@ export class Upload {
     return new Promise((resolve, reject) => {
       const timer = setTimeout(resolve, ms)
       this.wake = () => { clearTimeout(timer); resolve(undefined) }
-      this.away.signal.addEventListener('abort', () => { clearTimeout(timer); reject(new DOMException('aborted', 'AbortError')) })
+      this.away.signal.addEventListener('abort', () => { clearTimeout(timer); reject(new DOMException('aborted', 'AbortError')) }, { once: true })
     })
   }
 }

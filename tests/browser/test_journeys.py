@@ -1,0 +1,352 @@
+"""What people do on the page, from the first click to the rows in the table."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.acceptance.client import until
+from tests.acceptance.keyed import Keyring
+from tests.browser.conftest import Opened, Watched
+from tests.conftest import Psql
+from tests.processes import Starter
+
+expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").expect
+
+PATIENCE_MS = 90_000
+expect.set_options(timeout=PATIENCE_MS)
+
+HEADER = "id,name\n"
+# What a browser says of a request that fails, when the test has made it fail.
+LOST = r"net::ERR_|Failed to load resource"
+SLOW_BYTES_PER_S = 6_000_000
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def choose(page: Any, *files: Path) -> None:
+    page.set_input_files("#files", files)
+
+
+def card(page: Any, file: Path) -> Any:
+    """What the page shows of a file that was chosen."""
+    return page.get_by_role("article", name=file.name, exact=True)
+
+
+def upload(page: Any, file: Path) -> None:
+    button = card(page, file).get_by_role("button", name="Upload", exact=True)
+    expect(button).to_be_enabled()
+    button.click()
+
+
+def send(page: Any, file: Path, dataset: str = "public.t") -> None:
+    """Choose a file, pick its dataset, look at the preview, upload."""
+    choose(page, file)
+    card(page, file).get_by_label("Dataset", exact=True).select_option(dataset)
+    expect(card(page, file).locator(".mapping")).to_be_visible()
+    upload(page, file)
+
+
+def on_its_way(page: Any, file: Path) -> None:
+    """Wait until a part of the file is sent."""
+    bar = card(page, file).get_by_label("Upload", exact=True)
+    until(lambda: bar.evaluate("bar => bar.value") > 0.1, "a part of the file is sent")
+
+
+def status_is(page: Any, word: str) -> None:
+    expect(page.locator("main .badge").first).to_have_text(word)
+
+
+def numbers(page: Any) -> dict[str, int]:
+    """The counts of the job that is shown."""
+    pairs = zip(page.locator(".counts dt").all_inner_texts(), page.locator(".counts dd").all_inner_texts(), strict=True)
+    return {name: int(text.replace(",", "").split(" ")[0]) for name, text in pairs}
+
+
+def slowed(watched: Watched, bytes_per_s: int) -> Any:
+    """Let the browser send no faster; -1 for as fast as it can."""
+    session = watched.context.new_cdp_session(watched.page)
+    session.send("Network.enable")
+    limits = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": bytes_per_s}
+    session.send("Network.emulateNetworkConditions", limits)
+    return session
+
+
+@pytest.fixture
+def large_csv(tmp_path: Path) -> Path:
+    """More than one request carries."""
+    with (path := tmp_path / "large.csv").open("w", encoding="ascii") as file:
+        file.write(HEADER)
+        file.writelines(f"{number},{'x' * 290}\n" for number in range(150_000))
+    return path
+
+
+def test_a_file_is_sent_and_seen_to_the_end(opened: Opened, service: Starter, psql: Psql, tmp_path: Path) -> None:
+    psql("create table t (id int primary key, name text)")
+    process = service()
+    page = opened(process).go()
+    expect(page.get_by_text("No jobs yet")).to_be_visible()
+
+    page.locator("main").get_by_role("link", name="Send files").first.click()
+    file = write(tmp_path / "people.csv", HEADER + "".join(f"{n},name {n}\n" for n in range(1, 1001)))
+    send(page, file)
+    expect(page.locator(".send .badge")).to_have_text("completed")
+    expect(page.locator(".send")).to_contain_text("1,000 rows in the table")
+    page.get_by_role("link", name="Open the job").click()
+
+    status_is(page, "completed")
+    assert numbers(page) == {
+        "Inserted": 1000,
+        "Updated": 0,
+        "Unchanged": 0,
+        "Skipped": 0,
+        "Rejected": 0,
+        "Records": 1000,
+    }
+    assert psql("select count(*) from t") == "1000"
+    expect(page.locator(".strip i.completed").first).to_be_visible()
+    page.get_by_role("link", name="Jobs", exact=True).click()
+    expect(page.locator("table.jobs tbody tr")).to_have_count(1)
+    page.get_by_label("State").select_option("failed")
+    expect(page.get_by_text("No job fits")).to_be_visible()
+
+
+def test_a_dataset_is_recognised_and_a_column_is_mapped_by_hand(
+    opened: Opened, service: Starter, psql: Psql, tmp_path: Path
+) -> None:
+    psql("create table t (id int primary key, name text)")
+    page = opened(service()).go("#/send")
+
+    file = write(tmp_path / "customers.csv", "E-Mail-Adresse;Firma\na@b.example;Alpha\n")
+    choose(page, file)
+    expect(page.get_by_label("Dataset", exact=True)).to_contain_text("recognise: customers")
+    expect(page.get_by_label("Separated by")).to_have_value(";")
+    upload(page, file)
+    expect(page.locator(".send .badge")).to_have_text("completed")
+    assert psql("select email, company from customers") == "a@b.example|Alpha"
+
+    choose(page, other := write(tmp_path / "other.csv", "id,nickname\n1,bob\n"))
+    card(page, other).get_by_label("Dataset", exact=True).select_option("public.t")
+    expect(page.get_by_text("The dataset has no such column")).to_be_visible()
+    page.get_by_label("column for nickname").select_option("name")
+    expect(card(page, other).get_by_text("The header fits")).to_be_visible()
+    upload(page, other)
+    expect(card(page, other).locator(".badge")).to_have_text("completed")
+    assert psql("select id, name from t") == "1|bob"
+
+
+def test_rejects_are_seen_corrected_and_sent_again(
+    opened: Opened, service: Starter, psql: Psql, tmp_path: Path
+) -> None:
+    psql("create table t (id int primary key, name text)")
+    page = opened(service()).go("#/send")
+    send(page, write(tmp_path / "bad.csv", 'id,name\n1,a\nx,"b, c"\n3,d\n'))
+    page.get_by_role("link", name="See the rejects").click()
+
+    expect(page.locator(".records mark")).to_have_text("x")
+    expect(page.locator(".records tbody td").last).to_have_text("b, c")
+    status_is(page, "completed")
+    found = numbers(page)
+    assert (found["Inserted"], found["Rejected"], found["Records"]) == (2, 1, 3)
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download rejects").click()
+    text = Path(download.value.path()).read_text(encoding="utf-8")
+    corrected = write(tmp_path / "corrected.csv", text.replace("x,", "2,", 1))
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="Send the corrected file").click()
+    chooser.value.set_files(corrected)
+
+    expect(card(page, corrected).locator(".badge")).to_have_text("completed")
+    assert psql("select string_agg(id || name, ' ' order by id) from t") == "1a 2b, c 3d"
+    card(page, corrected).get_by_role("link", name="Open the job").click()
+    page.get_by_role("link", name="an earlier file").click()
+    expect(page.get_by_text("1 record, 1 resolved by corrected files")).to_be_visible()
+    expect(page.get_by_role("link", name="resolved", exact=True)).to_be_visible()
+
+
+def test_a_job_is_paused_resumed_and_watched_by_two(
+    opened: Opened, service: Starter, psql: Psql, tmp_path: Path
+) -> None:
+    """Without a worker a job waits as long as the test likes."""
+    psql("create table t (id int primary key, name text)")
+    process = service("api")
+    page = opened(process).go("#/send")
+    send(page, write(tmp_path / "a.csv", HEADER + "1,a\n"))
+    page.get_by_role("link", name="Open the job").click()
+    status_is(page, "pending")
+    other = opened(process).go(urlsplit(page.url).fragment and f"#{urlsplit(page.url).fragment}")
+    status_is(other, "pending")
+
+    page.get_by_role("button", name="Pause").click()
+    status_is(page, "paused")
+    status_is(other, "paused")
+    other.get_by_role("button", name="Resume").click()
+    status_is(page, "pending")
+    service("worker")
+    status_is(page, "completed")
+    status_is(other, "completed")
+    assert numbers(page)["Inserted"] == numbers(other)["Inserted"] == 1
+
+    page.get_by_role("button", name="Delete").click()
+    page.get_by_role("button", name="Keep it").click()
+    page.get_by_role("button", name="Delete").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(page.get_by_text("No jobs yet")).to_be_visible()
+    assert psql("select count(*) from t") == "1"
+
+
+def test_a_job_is_cancelled(opened: Opened, service: Starter, psql: Psql, tmp_path: Path) -> None:
+    psql("create table t (id int primary key, name text)")
+    page = opened(service("api")).go("#/send")
+    send(page, write(tmp_path / "a.csv", HEADER + "1,a\n"))
+    page.get_by_role("link", name="Open the job").click()
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_role("dialog").get_by_role("button", name="Cancel the load").click()
+    status_is(page, "cancelled")
+    expect(page.locator(".error").first).to_contain_text("cancelled")
+
+
+def test_a_failed_job_says_why_and_runs_again(opened: Opened, service: Starter, psql: Psql, tmp_path: Path) -> None:
+    psql("create table t (id int primary key, name text)")
+    page = opened(service("api")).go("#/send")
+    send(page, write(tmp_path / "a.csv", HEADER + "1,a\n"))
+    page.get_by_role("link", name="Open the job").click()
+    status_is(page, "pending")
+    psql("alter table t rename to gone")
+    service("worker")
+    status_is(page, "failed")
+    expect(page.locator(".error").first).to_contain_text("E_")
+    psql("alter table gone rename to t")
+    page.get_by_role("button", name="Retry failed chunks").click()
+    status_is(page, "completed")
+    assert psql("select count(*) from t") == "1"
+
+
+def test_an_upload_outlives_the_service(opened: Opened, service: Starter, psql: Psql, large_csv: Path) -> None:
+    psql("create table t (id int, name text)")
+    process = service()
+    watched = opened(process)
+    watched.tolerates.append(LOST)
+    page = watched.go("#/send")
+    slow = slowed(watched, SLOW_BYTES_PER_S)
+    send(page, large_csv)
+    on_its_way(page, large_csv)
+    process.kill()
+    expect(page.get_by_text("waits for the service")).to_be_visible()
+    expect(page.locator("#service")).to_have_text("offline")
+    expect(page.locator("#notice")).to_contain_text("does not answer")
+
+    again = service("serve", "--port", str(urlsplit(process.url).port))
+    assert again.url == process.url
+    slow.send(
+        "Network.emulateNetworkConditions",
+        {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1},
+    )
+    expect(page.locator(".send .badge")).to_have_text("completed")
+    expect(page.locator("#service")).to_have_text("ok")
+    assert psql("select count(*), count(distinct id) from t") == "150000|150000"
+    assert (
+        len(re.findall(r'"POST", "path": "/api/v1/csv/files"', process.log + again.log)) == 1
+    )  # gone on with, not begun again
+
+
+def test_an_upload_is_paused_and_gone_on_with_after_a_reload(
+    opened: Opened, service: Starter, psql: Psql, large_csv: Path
+) -> None:
+    psql("create table t (id int, name text)")
+    process = service()
+    watched = opened(process)
+    page = watched.go("#/send")
+    slow = slowed(watched, SLOW_BYTES_PER_S)
+    send(page, large_csv)
+    on_its_way(page, large_csv)
+    page.get_by_role("button", name="Pause").click()
+    expect(page.get_by_text("paused", exact=True)).to_be_visible()
+    page.reload()
+    slow.send(
+        "Network.emulateNetworkConditions",
+        {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1},
+    )
+    send(page, large_csv)
+    expect(page.locator(".send .badge")).to_have_text("completed")
+    assert psql("select count(*), count(distinct id) from t") == "150000|150000"
+    assert len(re.findall(r'"POST", "path": "/api/v1/csv/files"', process.log)) == 1
+
+
+def test_a_key_opens_the_page(opened: Opened, service: Starter, psql: Psql, tmp_path: Path) -> None:
+    psql("create table t (id int primary key, name text)")
+    process = service(INGEST_AUTH="required", INGEST_TABLE_SCHEMAS="public")
+    key = Keyring(service).make("ada", "upload", "read", "control")
+    watched = opened(process)
+    watched.tolerates.append(r"status of 401")
+    page = watched.go()
+    page.get_by_label("API key").fill("ing_wrong")
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("alert")).to_contain_text("not a key of this service")
+    page.get_by_label("API key").fill(key)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_text("No jobs yet")).to_be_visible()
+    expect(page.locator("#who")).to_contain_text("ada")
+
+    [cookie] = watched.context.cookies()
+    assert (cookie["httpOnly"], cookie["sameSite"], cookie["path"]) == (True, "Strict", "/")
+    assert page.evaluate("document.cookie + JSON.stringify({...localStorage, ...sessionStorage})") == "{}"
+    page.goto(f"{process.url}/#/send")
+    send(page, write(tmp_path / "a.csv", HEADER + "1,a\n"))
+    expect(page.locator(".send .badge")).to_have_text("completed")
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_label("API key")).to_be_visible()
+    assert watched.context.cookies() == []
+    page.reload()
+    expect(page.get_by_label("API key")).to_be_visible()
+
+
+def test_a_revoked_key_closes_it(opened: Opened, service: Starter, psql: Psql) -> None:
+    process = service(INGEST_AUTH="required")
+    key = Keyring(service).make("ada", "read")
+    watched = opened(process)
+    watched.tolerates.append(r"status of 401")
+    page = watched.go()
+    page.get_by_label("API key").fill(key)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_text("No jobs yet")).to_be_visible()
+    psql("update ingest.keys set revoked_at = now()")
+    expect(page.get_by_label("API key")).to_be_visible()
+
+
+def test_what_files_say_stays_text(opened: Opened, service: Starter, psql: Psql, tmp_path: Path) -> None:
+    psql('create table t (id int primary key, "<b>name</b>" text)')
+    process = service()
+    watched = opened(process)
+    page = watched.go("#/send")
+    name = "<img src=x onerror=alert(1)> \u202egnp.csv"
+    evil = "<script>document.title='owned'</script>"
+    long = "x" * 4000
+    send(page, write(tmp_path / name, f"id,<b>name</b>\n{evil},\u202e{evil}\n1,=1+1\n{long},b\n"))
+    page.get_by_role("link", name="See the rejects").click()
+    expect(page.locator(".records mark").first).to_have_text(evil)
+    expect(page.locator("h1")).to_contain_text("<img src=x onerror=alert(1)>")
+    assert page.locator("main :is(script, img, b)").count() == 0
+    assert "owned" not in page.title()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_a_service_that_is_gone_is_said_to_be(opened: Opened, service: Starter) -> None:
+    process = service()
+    watched = opened(process)
+    watched.tolerates.append(LOST)
+    page = watched.go("#/status")
+    expect(page.get_by_text("Last heartbeat")).to_be_visible()
+    process.terminate()
+    expect(page.locator("#service")).to_have_text("offline")
+    expect(page.get_by_text("The service does not answer", exact=True)).to_be_visible()
+    service("serve", "--port", str(urlsplit(process.url).port))
+    expect(page.locator("#service")).to_have_text("ok")
+    expect(page.get_by_text("Last heartbeat")).to_be_visible()
