@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -51,12 +50,11 @@ class Watched:
         return [text for text in self.complaints if not any(re.search(pattern, text) for pattern in self.tolerates)]
 
 
-@contextmanager
-def _asyncio_proper() -> Iterator[None]:
-    """Let the driver have a loop of asyncio: the bridge to the database has replaced what makes new ones."""
+def _driver() -> playwright.Playwright:
+    """Start the driver, on a loop of asyncio: the bridge to the database has replaced what makes new ones."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(asyncio, "new_event_loop", asyncio.SelectorEventLoop)
-        yield
+        return playwright.sync_playwright().start()
 
 
 def _program() -> str | None:
@@ -64,17 +62,20 @@ def _program() -> str | None:
     return named or next((found for name in PROGRAMS if (found := shutil.which(name))), None)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def chromium() -> Iterator[playwright.Browser]:
     """The Chromium of this machine, or the one that INGEST_TEST_BROWSER names; none is ever downloaded."""
     program = _program()
     if program is None:
         pytest.skip(f"none of {', '.join(PROGRAMS)} is installed (INGEST_TEST_BROWSER names another)")
-    with _asyncio_proper(), playwright.sync_playwright() as driver:
+    driver = _driver()
+    try:
         # Its own sandbox needs rights that containers do not have; it only ever sees our pages.
         browser = driver.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-dev-shm-usage"])
         yield browser
         browser.close()
+    finally:
+        driver.stop()  # before other tests: while it runs, its loop is that of the thread
 
 
 @pytest.fixture

@@ -67,7 +67,7 @@ def status_is(page: Any, word: str) -> None:
 def numbers(page: Any) -> dict[str, int]:
     """The counts of the job that is shown."""
     pairs = zip(page.locator(".counts dt").all_inner_texts(), page.locator(".counts dd").all_inner_texts(), strict=True)
-    return {name: int(text.replace(",", "").split(" ")[0]) for name, text in pairs}
+    return {name: int(text.replace(",", "")) for name, text in pairs}
 
 
 def slowed(watched: Watched, bytes_per_s: int) -> Any:

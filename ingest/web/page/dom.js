@@ -4,7 +4,7 @@
  * Make an element. Properties that begin with "on" are listeners, `class` and names with a dash are attributes.
  * @param {string} name
  * @param {Record<string, any>} [props]
- * @param {...(Node|string|number|null|undefined|false)} children
+ * @param {...any} children elements, texts, numbers, or lists of them; what is null, undefined or false is left out
  * @returns {any}
  */
 export function h(name, props = {}, ...children) {

@@ -93,6 +93,7 @@ function parts(act) {
   const stale = h('p', { class: 'soft', hidden: true }, 'The connection is interrupted; these numbers may be old. Connecting again…')
   const numbers = Object.fromEntries(COUNTS.map(([key]) => [key, h('dd', { class: 'n' })]))
   const sum = h('dd', { class: 'n' })
+  const whole = h('dt', { class: 'n' }, 'Records')
   const rate = h('span', { class: 'n' })
   const line = document.createElementNS('http://www.w3.org/2000/svg', 'polyline')
   const chart = document.createElementNS('http://www.w3.org/2000/svg', 'svg')
@@ -103,7 +104,6 @@ function parts(act) {
   const chunks = strip()
   const buttons = Object.fromEntries([['pause', 'Pause'], ['resume', 'Resume'], ['retry', 'Retry failed chunks'], ['cancel', 'Cancel'], ['delete', 'Delete']]
     .map(([key, text]) => [key, h('button', { class: key === 'delete' || key === 'cancel' ? 'danger' : '', onclick: () => act(key) }, text)]))
-  const download = h('a', { class: 'button', download: '' }, 'Download rejects')
   const detail = h('dl', { class: 'facts' })
 
   const root = h('section', { 'aria-label': 'Job' },
@@ -111,12 +111,12 @@ function parts(act) {
     titled('', state), about, stale, error, trouble,
     h('div', { class: 'progress' }, bar, done, times),
     h('dl', { class: 'counts' }, COUNTS.map(([key, text]) => h('div', { class: key }, h('dt', {}, text), numbers[key])),
-      h('div', { class: 'sum' }, h('dt', {}, 'Records'), sum)),
+      h('div', { class: 'sum' }, whole, sum)),
     h('div', { class: 'two' },
       h('div', {}, h('h2', {}, 'Rate'), h('div', { class: 'chart' }, chart, rate)),
       h('div', {}, h('h2', {}, 'Chunks'), chunks.root)),
     warnings,
-    h('div', { class: 'row' }, download, Object.values(buttons)),
+    h('div', { class: 'row' }, Object.values(buttons)),
     h('details', {}, h('summary', {}, 'Details'), detail))
   root.querySelector('h1').append(name)
 
@@ -131,7 +131,8 @@ function parts(act) {
     const total = COUNTS.reduce((all, [key]) => all + job[key], 0)
     for (const [key] of COUNTS) say(numbers[key], count(job[key]))
     numbers.failed_rows.classList.toggle('bad', job.failed_rows > 0)
-    say(sum, over || job.total_rows === null || job.total_rows === total ? count(total) : `${count(total)} of ${count(job.total_rows)}`)
+    say(sum, count(total))
+    say(whole, over || job.total_rows === null ? 'Records' : `Records of ${count(job.total_rows)}`)
     say(rate, job.rows_per_second ? `${count(Math.round(job.rows_per_second))} rows/s` : job.status === 'paused' ? 'paused' : '–')
     const top = Math.max(...rates, 1)
     line.setAttribute('points', rates.map((one, at) => `${SAMPLES - rates.length + at},${(29 - (one / top) * 27).toFixed(1)}`).join(' '))
@@ -146,8 +147,6 @@ function parts(act) {
     buttons.retry.hidden = !can || job.status !== 'failed' || !job.chunks.failed
     buttons.cancel.hidden = !can || over
     buttons.delete.hidden = !can || !over
-    download.hidden = !(job.failed_rows - job.resolved_rows > 0)
-    download.href = job.links.rejects_csv
     put(detail, [['Job', job.id], ['Dataset', job.dataset], ['Created', moment(job.created_at)], ['Started', moment(job.started_at)],
       ['Ended', moment(job.completed_at)], ['Priority', job.priority], ['SHA-256', job.sha256 || '–'], ['Compression', job.compression || 'none'], ['Owner', job.owner || '–']]
       .map(([key, value]) => h('div', {}, h('dt', {}, key), h('dd', {}, value))))

@@ -16,6 +16,7 @@ const main = at('main')
 let leave = () => {}
 let timer = 0
 
+/** @type {[RegExp, (main: HTMLElement, id: string) => () => void, string][]} */
 const VIEWS = [
   [/^#?\/?$/, showJobs, 'Jobs'],
   [/^#\/send$/, showSend, 'Send files'],
@@ -26,7 +27,7 @@ const VIEWS = [
 function route(moved) {
   leave()
   leave = () => {}
-  const [view, found, title] = VIEWS.map(([path, show, name]) => [show, path.exec(location.hash), name]).find((one) => one[1]) || []
+  const [path, view, title] = VIEWS.find((one) => one[0].test(location.hash)) || []
   document.title = title && title !== 'Jobs' ? `${title} – ingest` : 'ingest'
   for (const link of document.querySelectorAll('nav a')) {
     const here = link.getAttribute('href') === (location.hash || '#/')
@@ -34,7 +35,7 @@ function route(moved) {
     else link.removeAttribute('aria-current')
   }
   if (state.locked !== null) leave = showSignIn(main, begin)
-  else if (view) leave = view(main, found[1]) || leave
+  else if (path && view) leave = view(main, path.exec(location.hash)?.[1] || '')
   else put(main, blank('There is nothing here', '', h('a', { href: '#/' }, 'All jobs')))
   if (moved) main.focus({ preventScroll: true })
 }

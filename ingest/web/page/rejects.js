@@ -31,14 +31,16 @@ export function rejectsOf(id) {
   const file = h('input', { type: 'file', class: 'unseen', tabIndex: -1, 'aria-hidden': 'true', accept: '.csv,.tsv,.txt,.gz,.zst,text/csv',
     onchange: () => { if (file.files[0]) layoutOf().then((one) => sendCorrected(file.files[0], job, one.delimiter)).finally(() => { file.value = '' }) } })
   const correct = h('button', { class: 'main', onclick: () => file.click() }, 'Send the corrected file')
+  const download = h('a', { class: 'button', href: `${jobPath(id)}/rejects.csv`, download: '' }, 'Download rejects')
   put(root, h('div', { class: 'titled' }, h('h2', {}, 'Rejects'), total),
     h('p', { class: 'soft' }, 'Download the rejects, correct them in the file, and send it again as it is: the added columns are recognised.'),
-    h('div', { class: 'row' }, correct, file), groups,
+    h('div', { class: 'row' }, download, correct, file), groups,
     h('div', { class: 'row filters' }, h('label', {}, 'Show ', resolved), h('button', { onclick: () => choose('', '') }, 'Every reason')), rows)
 
   function update(found) {
     job = found
     root.hidden = !job.failed_rows
+    download.hidden = job.failed_rows === job.resolved_rows
     correct.hidden = !may('upload') || job.failed_rows === job.resolved_rows
     say(total, job.failed_rows ? `${counted(job.failed_rows, 'record')}, ${count(job.resolved_rows)} resolved by corrected files` : '')
     const now = `${job.failed_rows} ${job.resolved_rows}`
