@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+import signal
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 
-from tests.acceptance.client import until
+from tests.acceptance.client import session, until
 from tests.acceptance.keyed import Keyring
 from tests.browser.conftest import Opened, Watched
 from tests.conftest import Psql
@@ -350,3 +352,61 @@ def test_a_service_that_is_gone_is_said_to_be(opened: Opened, service: Starter) 
     service("serve", "--port", str(urlsplit(process.url).port))
     expect(page.locator("#service")).to_have_text("ok")
     expect(page.get_by_text("Last heartbeat")).to_be_visible()
+
+
+def test_the_history_has_pages_and_filters(opened: Opened, service: Starter, psql: Psql) -> None:
+    psql("create table t (id int primary key, name text)")
+    process = service("api")
+    for number in range(27):
+        httpx.put(
+            f"{process.url}/api/v1/csv/upload/f{number}.csv?dataset=public.t", content=b"id\n1\n"
+        ).raise_for_status()
+    page = opened(process).go()
+    rows = page.locator("table.jobs tbody tr")
+    expect(rows).to_have_count(25)
+    expect(rows.first).to_contain_text("f26.csv")
+    page.get_by_role("button", name="Next").click()
+    expect(rows).to_have_count(2)
+    expect(page.get_by_text(re.compile("^26.27 of 27$"))).to_be_visible()
+    page.get_by_label("State").select_option("pending")
+    expect(rows).to_have_count(25)
+    page.get_by_label("Search names").fill("f7.csv")
+    expect(rows).to_have_count(1)
+    page.get_by_label("Dataset").select_option("customers")
+    expect(page.get_by_text("No job fits")).to_be_visible()
+
+
+def test_an_upload_that_is_cancelled_elsewhere_is_not_begun_again(
+    opened: Opened, service: Starter, psql: Psql, large_csv: Path
+) -> None:
+    psql("create table t (id int, name text)")
+    process = service()
+    watched = opened(process)
+    watched.tolerates.append(LOST)
+    page = watched.go("#/send")
+    slowed(watched, SLOW_BYTES_PER_S)
+    send(page, large_csv)
+    expect(page.locator(".send .badge")).to_have_text("receiving")
+    page.get_by_role("button", name="Pause").click()
+    job = psql("select id from ingest.jobs")
+    httpx.post(f"{process.url}/api/v1/csv/jobs/{job}/cancel").raise_for_status()
+    expect(page.locator(".send .badge")).to_have_text("cancelled")
+    page.get_by_role("button", name="Resume").click()
+    expect(page.get_by_role("button", name="Try again")).to_be_visible()
+    assert psql("select count(*) from ingest.jobs") == "1"
+
+
+def test_a_service_that_stops_says_so(opened: Opened, service: Starter, psql: Psql, dsn: str) -> None:
+    """While a batch waits for a lock, the stop waits for the batch."""
+    psql("create table t (id int primary key, name text)")
+    process = service(SHUTDOWN_GRACE="30")
+    page = opened(process)
+    page.tolerates.append(LOST)
+    shown = page.go()
+    expect(shown.locator("#service")).to_have_text("ok")
+    with session(dsn, "begin; lock table t"):
+        httpx.put(f"{process.url}/api/v1/csv/upload/a.csv?dataset=public.t", content=b"id\n1\n").raise_for_status()
+        expect(shown.locator("main .badge")).to_have_text("processing")
+        process.signal(signal.SIGTERM)
+        expect(shown.locator("#service")).to_have_text("draining")
+        expect(shown.locator("#notice")).to_contain_text("takes no new files")

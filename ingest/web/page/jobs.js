@@ -38,9 +38,12 @@ export function showJobs(main) {
 
   async function again() {
     clearTimeout(timer)
+    timer = setTimeout(again, AGAIN_MS)
+    if (document.hidden && last) return
     try {
       const found = await json(`${BASE}/jobs${query({ page: filter.page, limit: LIMIT, status: filter.status, dataset: filter.dataset })}`)
       if (left) return
+      if (!found.jobs.length && filter.page > 1) return ask({})
       const now = JSON.stringify(found)
       if (now !== last) draw(found)
       last = now
@@ -48,7 +51,6 @@ export function showJobs(main) {
       if (left) return
       if (!last && problem.status !== 401) put(list, blank('The jobs cannot be shown', problem.message))
     }
-    timer = setTimeout(again, AGAIN_MS)
   }
 
   function draw(found) {

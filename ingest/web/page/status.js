@@ -16,12 +16,13 @@ export function showStatus(main) {
   put(main, titled('Service', h('a', { href: '/docs' }, 'API documentation')), body)
 
   async function again() {
+    timer = setTimeout(again, AGAIN_MS)
+    if (document.hidden && stats) return
     const [health, totals] = await Promise.all([json('/health').catch(() => null), may('metrics') ? json(`${BASE}/stats`).catch(() => stats) : null])
     if (left) return
     if (health) state.service = health
     stats = totals
     draw()
-    timer = setTimeout(again, AGAIN_MS)
   }
 
   function draw() {

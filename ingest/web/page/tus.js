@@ -5,9 +5,12 @@ import { BASE, Problem, heard } from './api.js'
 const VERSION = '1.0.0'
 // Of one request; more in one would tell nothing sooner, less would ask more often.
 const PIECE_BYTES = 32 * 1024 * 1024
+// Of the first, by which the service judges the header and makes the job.
+const FIRST_BYTES = 256 * 1024
 const FIRST_WAIT_MS = 500
 const LONGEST_WAIT_MS = 10_000
 const KNOWN = 'ingest-uploads'
+const MOST_KNOWN = 50
 
 const base64 = (/** @type {string} */ text) => btoa(String.fromCharCode(...new TextEncoder().encode(text)))
 
@@ -16,8 +19,9 @@ const remembered = {
   read: () => { try { return JSON.parse(localStorage.getItem(KNOWN) || '{}') } catch { return {} } },
   write(/** @type {string} */ key, /** @type {string|null} */ url) {
     const all = this.read()
+    delete all[key]
     if (url) all[key] = url
-    else delete all[key]
+    for (const old of Object.keys(all).slice(0, -MOST_KNOWN)) delete all[old]
     try { localStorage.setItem(KNOWN, JSON.stringify(all)) } catch { /* then a reload begins again */ }
   },
 }
@@ -114,7 +118,8 @@ export class Upload {
 
   async look() {
     const answer = await request('HEAD', this.url, { signal: this.away.signal })
-    if (answer.status === 404 || answer.status === 410) { // forgotten by the service: from the beginning
+    if (answer.status === 410 && this.offset) throw new Problem({ code: 'E_UPLOAD_ENDED', detail: 'the upload was ended elsewhere, or has expired' }, 410)
+    if (answer.status === 404 || answer.status === 410) { // one of an earlier visit, forgotten by the service: from the beginning
       this.url = null
       remembered.write(this.key, null)
       return this.create()
@@ -127,7 +132,7 @@ export class Upload {
     const from = this.offset
     const answer = await this.ask('PATCH', this.url, {
       headers: { 'Upload-Offset': String(from), 'Content-Type': 'application/offset+octet-stream' },
-      body: this.data.slice(from, from + PIECE_BYTES),
+      body: this.data.slice(from, from + (from ? PIECE_BYTES : FIRST_BYTES)),
       onsent: (n) => this.told.sent(from + n),
     })
     this.take(answer)
