@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.acceptance.keyed import Keyring
 from tests.browser.conftest import SIZES, Opened
 from tests.browser.test_journeys import card, choose, expect, send, status_is, write
 from tests.conftest import Psql
@@ -92,3 +93,25 @@ def test_a_file_is_sent_by_keyboard_alone(opened: Opened, service: Starter, psql
     expect(card(page, file).locator(".badge")).to_have_text("completed")
     expect(page.locator("#live")).to_have_text("a.csv: completed")
     assert psql("select count(*) from customers") == "1"
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_way_in_fits(opened: Opened, service: Starter, size: str, shot: Callable[[Any, str], None]) -> None:
+    process = service(INGEST_AUTH="required")
+    key = Keyring(service).make("support.team.of.the.northern.region@shop.example", "read")
+    watched = opened(process, size)
+    watched.tolerates.append("status of 401")
+    page = watched.go()
+    page.get_by_label("API key").fill("ing_wrong")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_be_visible()
+    judge(page)
+    shot(page, f"key-{size}")
+    page.get_by_label("API key").fill(key)
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("No jobs yet")).to_be_visible()
+    judge(page)
+    page.locator("nav").get_by_role("link", name="Send files").click()
+    expect(page.get_by_text("Your key may not send files")).to_be_visible()
+    judge(page)
+    shot(page, f"reader-{size}")
