@@ -1,13 +1,17 @@
-"""README.md as a script: its blocks by section, the commands in them, and what it says that they print."""
+"""README.md as a script: its blocks by section, their commands, what it says that they print, a shell to run them."""
 
 from __future__ import annotations
 
 import json
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+from tests.acceptance.client import PATIENCE_S
+from tests.processes import clean_environment
 
 UUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 # What is another one each time: jobs and the prefixes of keys.
@@ -158,3 +162,33 @@ def shape(text: str) -> str:
     """What stays the same of a text: without ids, figures, times, and the widths of columns."""
     text = re.sub(r"\d[\d,.]*", "0", ID.sub("ID", text))
     return re.sub(r"\s+", " ", re.sub(r"([━─-])\1+", r"\1", text)).strip()
+
+
+class Shell:
+    """A bash in which one command after the other is typed; variables stay."""
+
+    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+        self.folder = folder
+        self._typed, self._printed = folder.parent / "typed", folder.parent / "printed"
+        self._bash = subprocess.Popen(
+            ["bash", "--noprofile", "--norc"],
+            cwd=folder,
+            env=clean_environment() | dict(environment),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def type(self, command: str) -> tuple[int, str]:
+        """Run a command to its end; returns its exit code and all that it printed."""
+        assert self._bash.stdin is not None
+        assert self._bash.stdout is not None
+        self._typed.write_text(command + "\n", encoding="utf-8")
+        self._bash.stdin.write(f'. {self._typed} > {self._printed} 2>&1 < /dev/null; echo "$?"\n')
+        self._bash.stdin.flush()
+        code = self._bash.stdout.readline()
+        return int(code), self._printed.read_text(encoding="utf-8")
+
+    def close(self) -> None:
+        """End it."""
+        self._bash.communicate(timeout=PATIENCE_S)

@@ -19,11 +19,9 @@ import pytest
 
 from ingest.database.embedded import bin_path
 from tests.acceptance.client import LOOK_S, PATIENCE_S
-from tests.acceptance.readme import Block, Command, Comparison, blocks, commands
+from tests.acceptance.readme import Block, Command, Comparison, Shell, blocks, commands
 from tests.acceptance.running import Running, running
 from tests.processes import clean_environment
-
-pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -65,36 +63,6 @@ end $$;
 create trigger hold before insert on flights for each statement execute function hold();
 """
 LET_GO = "drop trigger hold on flights; drop function hold()"
-
-
-class Shell:
-    """A bash in which one command after the other is typed; variables stay."""
-
-    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
-        self.folder = folder
-        self._typed, self._printed = folder.parent / "typed", folder.parent / "printed"
-        self._bash = subprocess.Popen(
-            ["bash", "--noprofile", "--norc"],
-            cwd=folder,
-            env=clean_environment() | dict(environment),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def type(self, command: str) -> tuple[int, str]:
-        """Run a command to its end; returns its exit code and all that it printed."""
-        assert self._bash.stdin is not None
-        assert self._bash.stdout is not None
-        self._typed.write_text(command + "\n", encoding="utf-8")
-        self._bash.stdin.write(f'. {self._typed} > {self._printed} 2>&1 < /dev/null; echo "$?"\n')
-        self._bash.stdin.flush()
-        code = self._bash.stdout.readline()
-        return int(code), self._printed.read_text(encoding="utf-8")
-
-    def close(self) -> None:
-        """End it."""
-        self._bash.communicate(timeout=PATIENCE_S)
 
 
 class Newcomer:
@@ -225,6 +193,7 @@ def rewritten(text: str, service: Running, exports: Path) -> str:
     return text
 
 
+@pytest.mark.slow
 def test_what_the_readme_says_is_what_happens(newcomer: Newcomer, tmp_path: Path) -> None:
     """Every section in its order."""
     heading = ""
@@ -236,3 +205,41 @@ def test_what_the_readme_says_is_what_happens(newcomer: Newcomer, tmp_path: Path
                 section.enter_context(BEFORE[heading](newcomer) if heading in BEFORE else ExitStack())
             newcomer.follow(block)
     assert newcomer.skipped == set(NOT_RUN), "NOT_RUN lists what is not in the README"
+
+
+@pytest.mark.parametrize(
+    ("said", "printed"),
+    [
+        ('{"id": ..., "rows": 3, ...}', '{"id": "a", "rows": 4}'),
+        ('{"id": ..., "rows": 3, ...}', '{"rows": 3}'),
+        ('{"rows": 3}', '{"rows": 3, "id": "a"}'),
+        ('{"jobs": [{"id": ..., ...}]}', '{"jobs": []}'),
+        ('{"jobs": [...], ...}', '{"jobs": []}'),
+        ('{"status": "completed", ...}', '{"status": "pending"}'),
+        (" a | b\n---+---\n 1 | 2\n(1 row)", " a | b\n---+---\n 1 | 2\n 3 | 4\n(2 rows)"),
+        (" a | b\n 1 | x", " a | b\n 1 | y"),
+        ("HTTP/1.1 204\nUpload-Offset: 7", "HTTP/1.1 204 \nx: y"),
+        ("retry: 1\n\nevent: end\nid: 1\ndata: {\"a\": 1}", "retry: 1\n\nevent: other\nid: 1\ndata: {\"a\": 1}"),
+        ("retry: 1\n\nevent: end\nid: 1\ndata: {\"a\": 1}", "retry: 1\n\nevent: end\nid: 1\ndata: {\"b\": 1}"),
+    ],
+)  # fmt: skip
+def test_what_is_not_as_the_readme_says_is_told(said: str, printed: str) -> None:
+    """The comparison, which forgives ids, times and figures, forgives nothing else; and it knows what is like itself."""
+    Comparison().check(said.replace(", ...", "").replace("...", "1"), said.replace(", ...", "").replace("...", "1"))
+    with pytest.raises(AssertionError):
+        Comparison().check(said, printed)
+
+
+def test_a_block_that_is_neither_run_nor_listed_is_told() -> None:
+    """A new block is somebody's promise."""
+    [block] = blocks("## New\n\n```bash\nfrobnicate\n```\n")
+    with pytest.raises(AssertionError, match="NOT_RUN"):
+        Newcomer(None, None).follow(block)  # type: ignore[arg-type]
+
+
+def test_a_prompt_takes_lines_until_the_shell_has_all() -> None:
+    """Documents, open quotes, pipes and backslashes go on in the next line."""
+    text = "$ cat <<'EOF'\na\n$ b\nEOF\n\n$ awk '{ print\n  }' |\n  wc \\\n  -l\n3\n"
+    first, second = commands(Block("", "console", text))
+    assert (first.text, first.printed) == ("cat <<'EOF'\na\n$ b\nEOF", "")
+    assert (second.text, second.printed) == ("awk '{ print\n  }' |\n  wc \\\n  -l", "3")

@@ -12,10 +12,12 @@ import pytest
 
 from ingest.cli import commands
 from ingest.settings import Settings, variables
+from ingest.web.openapi import document
 from ingest.web.problems import KINDS
 from ingest.web.problemtexts import JOB_CODES, REJECT_CODES
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 WIDTH = 120
 
 # Defaults that the README says in words.
@@ -66,16 +68,9 @@ def test_every_code_is_named(codes: dict[str, Any]) -> None:
 
 def test_every_code_in_the_readme_is_one_in_use() -> None:
     """None is left of what is no longer there."""
-    source = "".join(
-        path.read_text()
-        for top in ("ingest", "sql")
-        for path in Path(README_ROOT, top).rglob("*.*")
-        if path.suffix in (".py", ".sql")
-    )
+    files = [path for top in ("ingest", "sql") for path in (ROOT / top).rglob("*.*") if path.suffix in (".py", ".sql")]
+    source = "".join(path.read_text(encoding="utf-8") for path in files)
     assert {code for code in re.findall(r"`([EW]_[A-Z0-9_]+)`", README) if code not in source} == set()
-
-
-README_ROOT = Path(__file__).parents[2]
 
 
 def names(group: click.Group, before: str = "ingest") -> Iterator[str]:
@@ -94,6 +89,13 @@ def test_every_command_is_named() -> None:
         "ingest pause ingest resume ingest retry ingest cancel ingest delete",
     )
     assert [name for name in names(commands) if not re.search(rf"\b{name}\b", named)] == []
+
+
+def test_every_route_is_in_the_table() -> None:
+    """By the end of its path, since the table names some together."""
+    said = "".join(call for call, _ in table("API"))
+    ends = {"/" + path.rstrip("/").rsplit("/", 1)[1] for path in document()["paths"] if path != "/"}
+    assert {end for end in ends if not end.startswith("/{") and end not in said} == set()
 
 
 def test_links_within_the_readme_lead_to_its_headings() -> None:
