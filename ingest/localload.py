@@ -228,7 +228,7 @@ def show(results: Sequence[Result], *, as_json: bool) -> None:
     """Print a summary for people, or the jobs as JSON for scripts."""
     if as_json:
         print(json.dumps([_as_json(result) for result in results], indent=2, default=str))
-        return    # In a narrow terminal names and ids go on in the next line, so that no figure and no id is ever cut.
+        return  # In a narrow terminal names and ids go on in the next line, so that no figure and no id is ever cut.
     figures = (Column(name, no_wrap=True) for name in ("status", "rows", "rejected", "seconds", "rows/s"))
     table = Table(Column("file", overflow="fold"), *figures, Column("job", overflow="fold"))
     for result in results:

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from ingest.database.embedded import bin_path
-from tests.acceptance.client import LOOK_S, PATIENCE_S
+from tests.acceptance.client import LOOK_S, PATIENCE_S, until
 from tests.acceptance.readme import Block, Command, Comparison, Shell, blocks, commands
 from tests.acceptance.running import Running, running
 from tests.processes import clean_environment
@@ -43,7 +43,7 @@ NOT_RUN: Mapping[tuple[str, str], str] = {
     ("Working on it", ""): "the tests themselves",
 }
 
-# Fewer rows, and batches small enough that there are several of them: what the README tells of happens in between.
+# Fewer rows in smaller batches: several of them, since what the README tells of happens in between.
 SMALLER = {"1e6": "1e5", "1000000": "100000"}
 SERVICE = {"WORKER_BATCH_SIZE": "5000"}
 
@@ -63,6 +63,9 @@ end $$;
 create trigger hold before insert on flights for each statement execute function hold();
 """
 LET_GO = "drop trigger hold on flights; drop function hold()"
+
+# What a person takes a moment for: before this command, this query must be true.
+WAITS = {"curl -X POST $API/jobs/$ID/pause": "select exists (select from flights)"}
 
 
 class Newcomer:
@@ -91,11 +94,13 @@ class Newcomer:
             (self.shell.folder / "orders.toml").write_text(block.text, encoding="utf-8")
 
     def _skips(self, heading: str, text: str) -> bool:
-        found = {key for key in NOT_RUN if key[0] == heading and text.startswith(key[1])}
-        self.skipped |= found
+        self.skipped |= (found := {key for key in NOT_RUN if key[0] == heading and text.startswith(key[1])})
         return bool(found)
 
     def _type(self, command: Command, heading: str) -> None:
+        for beginning, sql in WAITS.items():
+            if command.text.startswith(beginning):
+                until(lambda sql=sql: self.service.psql(sql) == "t", sql)
         deadline = time.monotonic() + PATIENCE_S
         while True:
             code, printed = self.shell.type(self.comparison.real(command.text))
