@@ -276,7 +276,7 @@ CREATE OR REPLACE FUNCTION ingest.unregister_worker(p_worker uuid) RETURNS void 
 DECLARE
     v_chunk record;
 BEGIN
-    FOR v_chunk IN SELECT id, epoch FROM ingest.chunks WHERE state = 'processing' AND worker_id = p_worker LOOP
+    FOR v_chunk IN SELECT id, epoch FROM ingest.chunks WHERE state = 'processing' AND worker_id = p_worker ORDER BY id LOOP
         PERFORM ingest.release_chunk(v_chunk.id, v_chunk.epoch, interval '0');
     END LOOP;
     DELETE FROM ingest.workers WHERE id = p_worker;
@@ -396,6 +396,8 @@ BEGIN
     IF NOT FOUND THEN
         RETURN false;                           -- it has ended meanwhile
     END IF;
+    -- Chunks that an upload has added between the two locks, and batches of them that were committed.
+    PERFORM FROM ingest.chunks WHERE job_id = p_job AND state IN ('pending', 'processing') ORDER BY id FOR NO KEY UPDATE;
     SELECT * INTO v_total FROM ingest.count_committed(p_job);
     PERFORM ingest.cancel_chunks(p_job);
     UPDATE ingest.jobs
