@@ -92,8 +92,7 @@ class Tus:
         name = scope["raw_path"][len(PREFIX) + 1 :].decode("latin-1")
         answer = await self._answer(Request(method, name, scope["query_string"], fields, body, caller_of(scope)))
         if not body.gone:
-            own = (("Tus-Resumable", tusheaders.VERSION),)
-            await respond(replace(answer, headers=answer.headers + own), body, send)
+            await respond(replace(answer, headers=answer.headers + tusheaders.OWN), body, send)
 
     async def _answer(self, request: Request) -> Answer:
         try:
