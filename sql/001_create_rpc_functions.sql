@@ -458,7 +458,8 @@ END $$;
 
 -- The upload is whole: its chunks and the job become claimable together, as far as they are not yet. Returns 'complete';
 -- 'gone' when the job is no longer receiving or its request has been served by another; 'duplicate' when the same bytes
--- were loaded before, by job `duplicate`, and the client does not want that: then nothing has happened.
+-- were loaded before, by job `duplicate`, and the client does not want that: then nothing has happened. Nor has it when
+-- it is 'incomplete': chunks are not waited for on disk, and a server that crashed since has forgotten some.
 CREATE OR REPLACE FUNCTION ingest.complete_upload(p_job uuid, p_bytes bigint, p_sha256 bytea, p_records bigint,
                                                   OUT outcome text, OUT duplicate uuid)
 LANGUAGE plpgsql AS $$
@@ -474,6 +475,11 @@ BEGIN
     duplicate := ingest.find_duplicate(v_job, p_sha256);
     IF duplicate IS NOT NULL AND v_job.refuse_duplicate THEN
         outcome := 'duplicate';
+        RETURN;
+    END IF;
+    PERFORM FROM ingest.jobs WHERE id = p_job AND state = 'receiving' FOR NO KEY UPDATE;
+    IF FOUND AND p_records <> (SELECT coalesce(sum(records), 0) FROM ingest.chunks WHERE job_id = p_job) THEN
+        outcome := 'incomplete';
         RETURN;
     END IF;
     UPDATE ingest.jobs
