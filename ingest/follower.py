@@ -8,7 +8,7 @@ at the first byte; it catches up by a few blocks at each step.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 from uuid import UUID
@@ -44,6 +44,8 @@ class Follower:
     def __init__(
         self, job_id: UUID, admission: Admission, so_far: CutSoFar | None, limiter: trio.CapacityLimiter
     ) -> None:
+        # What it does, again and again, while it waits for a worker to catch up; None: it does not wait.
+        self.waiting: Callable[[], Awaitable[None]] | None = None
         self._job_id = job_id
         self._admission = admission
         self._limiter = limiter
@@ -137,7 +139,8 @@ class Follower:
         for chunk in chunks:
             await self._admission.jobs.add_chunk(self._job_id, chunk)
             self._ordinal = chunk.ordinal
-            await self._admission.keep_pace(self._job_id, trio.lowlevel.checkpoint)
+            if self.waiting is not None:
+                await self._admission.keep_pace(self._job_id, self.waiting)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await trio.to_thread.run_sync(work, limiter=self._limiter)

@@ -2,14 +2,15 @@
 -- whether its bytes were. Runnable by `psql -f` after 001_create_rpc_functions.sql.
 
 -- The earlier job of the same owner that has brought the same bytes to the same dataset, if one did and has not failed.
--- The lock makes two equal files that are completed at the same moment see each other.
+-- The lock makes two equal files that are completed at the same moment see each other. The job that is found is locked
+-- until it is referred to: one that is being deleted is not there any more.
 CREATE OR REPLACE FUNCTION ingest.find_duplicate(p_job ingest.jobs, p_sha256 bytea) RETURNS uuid LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtext(p_job.dataset), hashtext(encode(p_sha256, 'hex')));
     RETURN (SELECT id FROM ingest.jobs
              WHERE sha256 = p_sha256 AND dataset = p_job.dataset AND owner IS NOT DISTINCT FROM p_job.owner
                AND state IN ('pending', 'processing', 'paused', 'completed') AND mode <> 'validate'
-             ORDER BY created_at, id LIMIT 1);
+             ORDER BY created_at, id LIMIT 1 FOR KEY SHARE);
 END $$;
 
 -- Take an Idempotency-Key, to serve its request: 'held'. 'busy' when the request is being served at the moment, 'served'

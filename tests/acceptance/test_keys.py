@@ -123,6 +123,15 @@ def test_the_bytes_of_a_day_hold_over_processes_and_restarts(ring: Keyring, serv
         assert http.put(UPLOAD, content=file).status_code == 202
 
 
+def test_a_key_without_a_limit_sends_what_it_wants(ring: Keyring, service: Starter, psql: Psql) -> None:
+    """Whether the length is announced or not; what it sends is counted all the same."""
+    key, file = ring.make("ada", "upload"), b"a\n" + b"1\n" * 500_000
+    with opened(service("api", **REQUIRED).url, key) as http:
+        assert http.put(UPLOAD, content=file).status_code == 202
+        assert http.put(UPLOAD, content=iter([file])).status_code == 202
+    until(lambda: psql("select bytes from ingest.key_usage") == str(2 * len(file)), "what was not used is given back")
+
+
 def test_a_key_has_only_so_many_open_jobs(ring: Keyring, service: Starter, psql: Psql) -> None:
     keys = [ring.make("ada", "upload", open_jobs="2") for _ in range(2)]
     url = service("api", **REQUIRED).url

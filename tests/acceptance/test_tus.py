@@ -288,6 +288,19 @@ def test_an_upload_can_be_given_up(tus: Tus, inputs: Inputs) -> None:
     assert refused(tus.delete(path)) == (404, "E_NOT_FOUND")
 
 
+def test_an_upload_ends_with_its_job(tus: Tus, inputs: Inputs) -> None:
+    """A job that was cancelled and deleted does not come back with the rest of its file."""
+    path = tus.create(len(FILE))
+    job_id = job_of(tus.patch(path, 0, FILE[:30_000]))
+    job = f"{inputs.client.url}/api/v1/csv/jobs/{job_id}"
+    assert httpx.post(f"{job}/cancel").status_code == 202
+    assert httpx.delete(job).status_code == 204
+    assert refused(tus.patch(path, 30_000, FILE[30_000:])) == (410, "E_UPLOAD_ENDED")
+    assert tus.head(path).status_code == 410
+    assert httpx.get(job).status_code == 404
+    assert inputs.psql(f"select state from ingest.uploads where job_id = '{job_id}'") == "failed"
+
+
 def test_a_complete_upload_can_be_forgotten(tus: Tus, inputs: Inputs) -> None:
     """Its job goes on."""
     path = tus.create(len(FILE))
