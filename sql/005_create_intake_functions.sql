@@ -39,16 +39,16 @@ BEGIN
         outcome := 'busy';
         RETURN;
     END IF;
-    FOR v_job IN SELECT id FROM ingest.jobs WHERE request_key = key_id AND state = 'receiving' LOOP
+    FOR v_job IN SELECT id FROM ingest.jobs WHERE request_key = v_key.id AND state = 'receiving' LOOP
         PERFORM ingest.fail_upload(v_job, 'E_UPLOAD_GONE', 'the request was sent again');
     END LOOP;
     IF v_key.expires_at < clock_timestamp() THEN
-        UPDATE ingest.jobs SET request_key = NULL WHERE request_key = key_id;
+        UPDATE ingest.jobs SET request_key = NULL WHERE request_key = v_key.id;
         v_key.parts := NULL;
         UPDATE ingest.request_keys SET expires_at = clock_timestamp() + p_ttl WHERE id = key_id;
     END IF;
     outcome := 'held';
-    IF v_key.parts = (SELECT count(*) FROM ingest.jobs WHERE request_key = key_id AND sha256 IS NOT NULL) THEN
+    IF v_key.parts = (SELECT count(*) FROM ingest.jobs WHERE request_key = v_key.id AND sha256 IS NOT NULL) THEN
         outcome := 'served';
         parts := v_key.parts;
     END IF;

@@ -142,7 +142,7 @@ async def test_a_failed_chunk_does_not_end_the_job_before_its_upload(database: D
     await complete(database, job_id, [TWENTY] * 2)
     job = await view(database, job_id)
     assert (job.status, job.error and job.error["code"], job.inserted_rows) == (JobState.FAILED, "E_Y", 20)
-    assert await database.value(statement("retry_job"), job_id, [chunk.id]) == 1
+    assert await database.value(statement("retry_job"), job_id, [chunk.id], None) == 1
 
     broken, queue, [chunk] = await claimed(database)
     await queue.fail(chunk, FileError("x", code="E_Y"), permanent=True, delay_s=0)
@@ -151,7 +151,7 @@ async def test_a_failed_chunk_does_not_end_the_job_before_its_upload(database: D
         "code": "E_UPLOAD_INCOMPLETE",
         "message": "cut; 0 rows of the file are in the table, the rest was not loaded",
     }
-    assert await database.value(statement("retry_job"), broken, [chunk.id]) == 0
+    assert await database.value(statement("retry_job"), broken, [chunk.id], None) == 0
     assert await database.fetch(statement("failed_chunks"), broken) == []
 
 
