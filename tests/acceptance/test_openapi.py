@@ -17,6 +17,7 @@ from schemathesis import GenerationMode, checks
 from schemathesis.core.errors import SchemathesisError
 from schemathesis.specs.openapi import checks as openapi_checks
 
+from tests import canaries
 from tests.acceptance.client import BASE, PATIENCE_S, Client
 from tests.acceptance.conftest import Connect
 from tests.conftest import Psql
@@ -38,7 +39,7 @@ class Tour:
     """Requests to a service, each answer judged by the document; `seen` is every operation with every status."""
 
     def __init__(self, url: str) -> None:
-        self.http = httpx.Client(base_url=url, timeout=PATIENCE_S)
+        self.http = httpx.Client(base_url=url, timeout=PATIENCE_S, event_hooks=canaries.HOOKS)
         self.document = Document(self.http.get("/openapi.json").raise_for_status().json())
         self.seen: set[tuple[str, int]] = set()
 

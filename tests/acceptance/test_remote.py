@@ -150,7 +150,8 @@ def test_a_job_is_controlled(
         == "ingest: the job is paused; only one that is pending or processing can be paused"
     )
     assert json.loads(ask("priority", job_id, "9", "--json").out)["priority"] == 9
-    assert "pending" in ask("resume", job_id).out
+    resumed = ask("resume", job_id).out
+    assert "pending" in resumed or "processing" in resumed  # a worker may have been faster than the answer
     assert ask("delete", job_id).code == 1
     cancelled = ask("cancel", job_id)
     assert (cancelled.code, "cancelled" in cancelled.out) == (0, True)
