@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import os
@@ -85,6 +86,18 @@ def test_a_file_that_is_refused_does_not_stop_the_others(
     assert [line.split(":")[0] for line in sent.err.splitlines()] == ["wrong.csv", "missing.csv"]
     assert "completed" in sent.out
     assert sent.out.count("refused") == 2
+
+
+@pytest.mark.parametrize("name", ["good.csv.gz", "packed.csv"])
+def test_a_compressed_file_is_sent_in_one_request(ask: Ask, good: Path, tmp_path: Path, psql: Psql, name: str) -> None:
+    """Known by its name or its first bytes: it could not be resumed."""
+    packed = tmp_path / name
+    packed.write_bytes(gzip.compress(good.read_bytes()))
+    done = ask("load", packed, "--dataset", "public.t", "--json")
+    assert done.code == 0, done.err
+    assert psql("select compression, filename from ingest.jobs") == f"gzip|{name}"
+    assert psql("select count(*) from t") == "10000"
+    assert psql("select count(*) from ingest.uploads") == "0"
 
 
 def test_standard_input_options_and_rejects(run: Run, ask: Ask, process: Process, tmp_path: Path, psql: Psql) -> None:
