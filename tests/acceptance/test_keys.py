@@ -14,7 +14,7 @@ from ingest.apikey import KEY
 from tests.acceptance.client import BASE, at_once, command, events, tracebacks, until
 from tests.acceptance.conftest import SMALL
 from tests.acceptance.keyed import Keyring, bearer, opened, prefix_of
-from tests.conftest import Psql
+from tests.conftest import Psql, as_user
 from tests.processes import Process, Starter
 
 UPLOAD = f"{BASE}/upload/f.csv?dataset=public.t"
@@ -212,7 +212,7 @@ def test_no_secret_and_no_cell_shows_in_a_log_or_an_error(
     keys = {name: ring.make(name, scope) for name, scope in (("ada", "admin"), ("weak", "metrics"), ("gone", "read"))}
     ring.run("revoke", prefix_of(keys["gone"]))
     wrong = keys["ada"][:-6] + "wrong0"
-    with_password = dsn.replace("postgres@", f"postgres:{CANARY}-password@")
+    with_password = as_user(dsn, f"postgres:{CANARY}-password")
     process = service(**REQUIRED, **SMALL, DATABASE_URL=with_password, LOG_LEVEL="DEBUG")
     bodies: list[str] = []
     content = f"id,name\n1,{CANARY}\n1,{CANARY}\nx,{CANARY}\n2,{CANARY} bad\n3,{CANARY},{CANARY}\n".encode()

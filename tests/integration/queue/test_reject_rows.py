@@ -16,7 +16,7 @@ from ingest.chunk import Chunk
 from ingest.database import Database, Session
 from ingest.errors import AccountingError, RequestError
 from ingest.formula import UNGUARDED_SQL, guard
-from ingest.loading.staging import write_rejects
+from ingest.loading.staging import room_for_rejects, write_rejects
 from ingest.queue import Queue, commit_batch, resolve_rejects
 from ingest.reject import Reject
 from ingest.rejects import PIECE_RECORDS, RejectFilter, Rejects
@@ -44,7 +44,9 @@ async def store(database: Database, chunk: Chunk, number: int, rejects: list[Rej
     rejected = len({r.line for r in rejects})
 
     async def unit(session: Session) -> None:
-        await write_rejects(session, batch, rejects)
+        room = await room_for_rejects(session, batch)
+        kept = sorted({r.line for r in rejects})[:room]
+        await write_rejects(session, batch, [r for r in rejects if r.line in kept])
         await commit_batch(session, batch, BatchResult(inserted=extent.records - rejected, rejected=rejected))
 
     await database.transact(unit)
