@@ -36,6 +36,7 @@ DECLARE
     v_job ingest.jobs;
     v_total record;
 BEGIN
+    PERFORM FROM ingest.uploads WHERE job_id = p_job FOR UPDATE;
     v_job := ingest.lock_open_job(p_job, ARRAY['receiving']);
     IF v_job.id IS NULL THEN
         v_job := ingest.lock_open_job(p_job, ARRAY['pending', 'processing', 'paused']);
@@ -47,6 +48,8 @@ BEGIN
     IF v_job.mode <> 'batches' THEN
         v_total.rejected := (SELECT count(DISTINCT line) FROM ingest.rejects WHERE job_id = p_job);
     END IF;
+    UPDATE ingest.uploads SET state = 'failed', error_code = 'E_UPLOAD_GONE', error_message = 'its job was cancelled'
+     WHERE job_id = p_job AND state = 'open';
     PERFORM ingest.cancel_chunks(p_job);
     DELETE FROM ingest.chunks WHERE job_id = p_job AND state = 'receiving';
     UPDATE ingest.jobs

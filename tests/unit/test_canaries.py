@@ -9,7 +9,7 @@ from ingest.apikey import new_key
 from tests.canaries import CELL, HOOKS, PASSWORD, plant_key, search
 
 
-@pytest.mark.parametrize("word", [PASSWORD, CELL, new_key().text])
+@pytest.mark.parametrize("word", [PASSWORD, CELL, new_key().text], ids=["password", "cell", "key"])
 def test_what_shows_is_found(word: str) -> None:
     with pytest.raises(AssertionError, match="the log shows"):
         search(f"a line\nanother {word}.", "the log")
