@@ -136,8 +136,15 @@ def psql_command(arguments: tuple[str, ...]) -> None:
         sys.exit(subprocess.run([bin_path() / "psql", dsn, *arguments]).returncode)
 
 
+def _local(context: click.Context, argument: click.Parameter, files: tuple[str, ...]) -> tuple[str, ...]:
+    for name in files:
+        if "://" in name and not Path(name).exists():
+            raise click.BadParameter(f"{name[:50]!r} is no local file; this version loads from no s3:// or other URL")
+    return files
+
+
 @commands.command()
-@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", callback=_local)
 @click.option("--dataset", required=True, help="Where the rows go: a dataset's name or schema.table.")
 @click.option(
     "--parameter", "parameters", multiple=True, metavar="NAME=VALUE", help="A value that the dataset asks for."

@@ -8,7 +8,7 @@ at the first byte; it catches up by a few blocks at each step.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 from uuid import UUID
@@ -17,7 +17,9 @@ import trio
 
 from ingest.admission import Admission
 from ingest.chunk import ChunkCut
+from ingest.compression import MAGIC_BYTES, Compression, compression_of_bytes
 from ingest.cutter import Cutter
+from ingest.errors import FileError
 from ingest.header import Header, HeaderReader
 from ingest.spec import LoadSpec
 from ingest.spool import Spool
@@ -28,6 +30,15 @@ T = TypeVar("T")
 
 # How much the digest catches up at one step, after a restart: a little more work for each request, a long one for none.
 CATCH_UP_BYTES = 16 * BLOCK_BYTES
+
+
+def check_not_compressed(compression: Compression | None) -> None:
+    """Raise FileError (E_COMPRESSED) for a file that is: its chunks cannot lie in the bytes as they were sent."""
+    if compression is not None:
+        text = (
+            f"a file compressed with {compression} cannot be uploaded resumably; send it with PUT /upload/{{filename}}"
+        )
+        raise FileError(text, code="E_COMPRESSED")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +55,8 @@ class Follower:
     def __init__(
         self, job_id: UUID, admission: Admission, so_far: CutSoFar | None, limiter: trio.CapacityLimiter
     ) -> None:
+        # What it does, again and again, while it waits for a worker to catch up; None: it does not wait.
+        self.waiting: Callable[[], Awaitable[None]] | None = None
         self._job_id = job_id
         self._admission = admission
         self._limiter = limiter
@@ -101,6 +114,8 @@ class Follower:
             return
         data = await self._in_thread(lambda: spool.read(self._at, size))
         self._at += size
+        start = data if self._at == size else await self._in_thread(lambda: spool.read(0, min(MAGIC_BYTES, self._at)))
+        check_not_compressed(compression_of_bytes(start))
         if header := self._header.feed(data):
             await self._accept(header)
 
@@ -137,7 +152,8 @@ class Follower:
         for chunk in chunks:
             await self._admission.jobs.add_chunk(self._job_id, chunk)
             self._ordinal = chunk.ordinal
-            await self._admission.keep_pace(self._job_id, trio.lowlevel.checkpoint)
+            if self.waiting is not None:
+                await self._admission.keep_pace(self._job_id, self.waiting)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await trio.to_thread.run_sync(work, limiter=self._limiter)

@@ -81,6 +81,11 @@ class Held:
         assert self._ended is not None
         raise self._ended
 
+    async def _stay(self) -> None:
+        if self._ended is not None:
+            raise self._ended
+        await trio.lowlevel.checkpoint()
+
     async def set_length(self, length: int) -> None:
         """Note the length that was deferred. Raises RequestError (E_UPLOAD_LENGTH) when it is another one already."""
         if self.row.length == length:
@@ -113,14 +118,16 @@ class Held:
         self.row = replace(self.row, received=end, expires_at=expires_at)
         self._acknowledged_at = trio.current_time()
 
-    async def follow(self) -> None:
+    async def follow(self, *, patient: bool = True) -> None:
         """Cut what is acknowledged, and make the job claimable when that is the whole file.
 
-        Raises FileError or RequestError when the file cannot be loaded, StorageError, DatabaseError.
+        A file that is loaded while it is uploaded waits for the worker if `patient`, and raises the error given to
+        `let_go` then. Raises FileError or RequestError when the file cannot be loaded, StorageError, DatabaseError.
         """
         if self._spool is None or self.follower is None:
             return
         self.following = True
+        self.follower.waiting = self._stay if patient else None
         await self.follower.follow(self._spool, self.row.received)
         if self.row.whole:
             await self._finish(self.follower, self._spool)

@@ -69,7 +69,7 @@ class RequestKeys:
         if row["outcome"] == "busy":
             text = "a request with this Idempotency-Key is being received; ask again when it has ended"
             raise RequestError(text, code="E_KEY_BUSY")
-        return RequestKey(id=row["key_id"], holder=holder, parts=row["parts"])
+        return RequestKey(id=row["held_key"], holder=holder, parts=row["parts"])
 
     async def renew(self, key: RequestKey) -> None:
         """Say every RENEW_S that the request is still being served, until cancelled."""

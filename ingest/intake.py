@@ -6,6 +6,7 @@ Synchronous, for use inside worker threads; `ingest.upload` is the asynchronous 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from ingest.chunk import ChunkCut
 from ingest.compression import Compression
@@ -17,6 +18,10 @@ from ingest.unpacking import Unpacker
 
 # What a step has found: the header, or chunks, or nothing yet.
 Found = Header | list[ChunkCut] | None
+
+
+# A block of so many bytes is hashed in a thread of its own while it is cut: hashing is half of the work.
+BESIDE_BYTES = 256 * 1024
 
 
 class Intake:
@@ -32,6 +37,7 @@ class Intake:
         self._header = header
         self._unpacker = unpacker
         self._hashes = Hashes(digests)
+        self._beside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="hash")
         self._settled = settled
         self._cutter: Cutter | None = None
 
@@ -62,9 +68,16 @@ class Intake:
 
     def take(self, block: Block) -> Found:
         """Take the next bytes as they were sent, and what they hold first."""
-        self._hashes.update(block)
-        self._unpacker.feed(block)
-        return self.take_piece()
+        if len(block) < BESIDE_BYTES:
+            self._hashes.update(block)
+            self._unpacker.feed(block)
+            return self.take_piece()
+        hashing = self._beside.submit(self._hashes.update, block)
+        try:
+            self._unpacker.feed(block)
+            return self.take_piece()
+        finally:
+            hashing.result()
 
     def take_piece(self) -> Found:
         """Go on with what the last block holds."""
@@ -89,10 +102,12 @@ class Intake:
         """Return the last chunk, if there is one, all durable; the bytes are those of the client's digests."""
         chunks = self._cutter.finish() if self._cutter else []
         self._hashes.check()
+        self._beside.shutdown()
         return chunks
 
     def discard(self) -> None:
         """Give up the chunk that is not sealed."""
+        self._beside.shutdown()
         if self._cutter is not None:
             self._cutter.discard()
 

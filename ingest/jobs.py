@@ -12,7 +12,7 @@ from uuid import UUID
 
 from ingest.chunk import ChunkCut
 from ingest.database import Database, Record, Session
-from ingest.errors import IngestError, RequestError
+from ingest.errors import IngestError, RequestError, UnavailableError
 from ingest.job import FINAL, JobMode, JobState, JobView, NewJob
 from ingest.statements import statement
 from ingest.statistics import Statistics
@@ -83,13 +83,16 @@ class Jobs:
     async def complete_upload(self, job_id: UUID, *, bytes_total: int, sha256: bytes, records: int) -> JobView:
         """Make the job and its chunks claimable, in one transaction; a job without records is completed at once.
 
-        Raises RequestError: E_UPLOAD_GONE, or E_DUPLICATE for bytes that were loaded before and are not wanted twice.
+        Raises RequestError: E_UPLOAD_GONE, or E_DUPLICATE for bytes that were loaded before and are not wanted twice;
+        UnavailableError when the database has crashed since it was told of the chunks, and has forgotten some.
         """
         (row,) = await self._database.fetch(statement("complete_upload"), job_id, bytes_total, sha256, records)
         view = await self.get(job_id)
         if row["outcome"] == "duplicate":
             text = f"job {row['duplicate']} has brought the same file to this dataset before (on_duplicate=refuse)"
             raise RequestError(text, code="E_DUPLICATE", duplicate_of=row["duplicate"])
+        if row["outcome"] == "incomplete":
+            raise UnavailableError("the database crashed and has forgotten parts of the file; send it again")
         if row["outcome"] != "complete" or view is None:
             raise _no_longer_receiving(view)
         return view

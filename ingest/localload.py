@@ -23,7 +23,7 @@ import structlog
 import trio
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from ingest import worker
 from ingest.database import Database, migrate_database, open_database
@@ -228,8 +228,9 @@ def show(results: Sequence[Result], *, as_json: bool) -> None:
     """Print a summary for people, or the jobs as JSON for scripts."""
     if as_json:
         print(json.dumps([_as_json(result) for result in results], indent=2, default=str))
-        return
-    table = Table("file", "status", "rows", "rejected", "seconds", "rows/s", "job")
+        return  # In a narrow terminal names and ids go on in the next line, so that no figure and no id is ever cut.
+    figures = (Column(name, no_wrap=True) for name in ("status", "rows", "rejected", "seconds", "rows/s"))
+    table = Table(Column("file", overflow="fold"), *figures, Column("job", overflow="fold"))
     for result in results:
         table.add_row(*_row(result))
     Console().print(table)

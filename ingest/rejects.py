@@ -87,7 +87,7 @@ class RejectsFile:
     """A file of rejects in pieces of bytes, read once from begin to end.
 
     Between two pieces it holds neither a transaction nor a connection, however long its reader takes; it may be left at
-    any time. Iteration raises DatabaseError.
+    any time. Iteration raises DatabaseError, and RequestError (E_NOT_FOUND) when the job was deleted meanwhile.
     """
 
     def __init__(self, database: Database, job_id: UUID, lines: RejectLines, resolved: bool | None) -> None:
@@ -110,6 +110,9 @@ class RejectsFile:
         head = self._lines.header() if self._line is None else b""
         self._line = rows[-1]["line"] if rows else self._line or 0
         self._ended = len(rows) < PIECE_RECORDS
+        if self._ended and await self._database.value(statement("spec_of_job"), self._job_id) is None:
+            # What was read is a part that nobody could tell from the whole.
+            raise RequestError("the job was deleted while its rejects were read", code="E_NOT_FOUND")
         return head + b"".join(map(self._lines.record, rows))
 
 

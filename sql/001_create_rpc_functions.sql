@@ -276,7 +276,7 @@ CREATE OR REPLACE FUNCTION ingest.unregister_worker(p_worker uuid) RETURNS void 
 DECLARE
     v_chunk record;
 BEGIN
-    FOR v_chunk IN SELECT id, epoch FROM ingest.chunks WHERE state = 'processing' AND worker_id = p_worker LOOP
+    FOR v_chunk IN SELECT id, epoch FROM ingest.chunks WHERE state = 'processing' AND worker_id = p_worker ORDER BY id LOOP
         PERFORM ingest.release_chunk(v_chunk.id, v_chunk.epoch, interval '0');
     END LOOP;
     DELETE FROM ingest.workers WHERE id = p_worker;
@@ -396,6 +396,8 @@ BEGIN
     IF NOT FOUND THEN
         RETURN false;                           -- it has ended meanwhile
     END IF;
+    -- Chunks that an upload has added between the two locks, and batches of them that were committed.
+    PERFORM FROM ingest.chunks WHERE job_id = p_job AND state IN ('pending', 'processing') ORDER BY id FOR NO KEY UPDATE;
     SELECT * INTO v_total FROM ingest.count_committed(p_job);
     PERFORM ingest.cancel_chunks(p_job);
     UPDATE ingest.jobs
@@ -456,7 +458,8 @@ END $$;
 
 -- The upload is whole: its chunks and the job become claimable together, as far as they are not yet. Returns 'complete';
 -- 'gone' when the job is no longer receiving or its request has been served by another; 'duplicate' when the same bytes
--- were loaded before, by job `duplicate`, and the client does not want that: then nothing has happened.
+-- were loaded before, by job `duplicate`, and the client does not want that: then nothing has happened. Nor has it when
+-- it is 'incomplete': chunks are not waited for on disk, and a server that crashed since has forgotten some.
 CREATE OR REPLACE FUNCTION ingest.complete_upload(p_job uuid, p_bytes bigint, p_sha256 bytea, p_records bigint,
                                                   OUT outcome text, OUT duplicate uuid)
 LANGUAGE plpgsql AS $$
@@ -472,6 +475,11 @@ BEGIN
     duplicate := ingest.find_duplicate(v_job, p_sha256);
     IF duplicate IS NOT NULL AND v_job.refuse_duplicate THEN
         outcome := 'duplicate';
+        RETURN;
+    END IF;
+    PERFORM FROM ingest.jobs WHERE id = p_job AND state = 'receiving' FOR NO KEY UPDATE;
+    IF FOUND AND p_records <> (SELECT coalesce(sum(records), 0) FROM ingest.chunks WHERE job_id = p_job) THEN
+        outcome := 'incomplete';
         RETURN;
     END IF;
     UPDATE ingest.jobs

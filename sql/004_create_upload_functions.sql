@@ -24,6 +24,8 @@ CREATE OR REPLACE FUNCTION ingest.finish_upload(p_upload uuid, p_holder uuid, p_
 RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
     v_job uuid;
+    v_outcome text;
+    v_why CONSTANT text := 'the database crashed and has forgotten parts of the file; send it again';
 BEGIN
     UPDATE ingest.uploads SET state = 'completed'
      WHERE id = p_upload AND holder = p_holder AND state = 'open' AND received = p_bytes AND length = p_bytes
@@ -31,11 +33,14 @@ BEGIN
     IF NOT FOUND THEN
         RETURN false;
     END IF;
-    IF (SELECT outcome <> 'complete' FROM ingest.complete_upload(v_job, p_bytes, p_sha256, p_records)) THEN
+    SELECT outcome INTO v_outcome FROM ingest.complete_upload(v_job, p_bytes, p_sha256, p_records);
+    IF v_outcome = 'incomplete' THEN
+        UPDATE ingest.uploads SET state = 'failed', error_code = 'E_UPLOAD_INCOMPLETE', error_message = v_why WHERE id = p_upload;
+        PERFORM ingest.fail_upload(v_job, 'E_UPLOAD_INCOMPLETE', v_why);
+    ELSIF v_outcome <> 'complete' THEN
         UPDATE ingest.uploads SET state = 'open' WHERE id = p_upload;
-        RETURN false;
     END IF;
-    RETURN true;
+    RETURN v_outcome = 'complete';
 END $$;
 
 -- The file cannot be loaded: nothing more is taken, and the job, if there is one, has failed. The row stays until it

@@ -36,6 +36,7 @@ DECLARE
     v_job ingest.jobs;
     v_total record;
 BEGIN
+    PERFORM FROM ingest.uploads WHERE job_id = p_job FOR UPDATE;
     v_job := ingest.lock_open_job(p_job, ARRAY['receiving']);
     IF v_job.id IS NULL THEN
         v_job := ingest.lock_open_job(p_job, ARRAY['pending', 'processing', 'paused']);
@@ -47,6 +48,8 @@ BEGIN
     IF v_job.mode <> 'batches' THEN
         v_total.rejected := (SELECT count(DISTINCT line) FROM ingest.rejects WHERE job_id = p_job);
     END IF;
+    UPDATE ingest.uploads SET state = 'failed', error_code = 'E_UPLOAD_GONE', error_message = 'its job was cancelled'
+     WHERE job_id = p_job AND state = 'open';
     PERFORM ingest.cancel_chunks(p_job);
     DELETE FROM ingest.chunks WHERE job_id = p_job AND state = 'receiving';
     UPDATE ingest.jobs
@@ -134,17 +137,21 @@ BEGIN
 END $$;
 
 -- Forget a job that has ended: its chunks, leases, ledger and rejects go with it; its rows in the table stay, and so does
--- its audit. Objects are the caller's to remove, after the commit.
+-- its audit. Objects are the caller's to remove, after the commit. A resumable upload of the job that is still open ends
+-- with it: it would write the job anew, and load what was cancelled.
 CREATE OR REPLACE FUNCTION ingest.delete_job(p_job uuid, p_actor text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
     v_job ingest.jobs;
 BEGIN
+    PERFORM FROM ingest.uploads WHERE job_id = p_job FOR UPDATE;
     PERFORM FROM ingest.chunks WHERE job_id = p_job ORDER BY id FOR UPDATE;
     SELECT * INTO v_job FROM ingest.jobs
      WHERE id = p_job AND state IN ('completed', 'failed', 'cancelled') FOR UPDATE;
     IF NOT FOUND THEN
         RETURN (SELECT state FROM ingest.jobs WHERE id = p_job);
     END IF;
+    UPDATE ingest.uploads SET state = 'failed', error_code = 'E_UPLOAD_GONE', error_message = 'its job was deleted'
+     WHERE job_id = p_job AND state = 'open';
     DELETE FROM ingest.rejects WHERE job_id = p_job;
     DELETE FROM ingest.jobs WHERE id = p_job;
     PERFORM ingest.note_audit(p_job, p_actor, 'delete', jsonb_build_object(

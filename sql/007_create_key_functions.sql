@@ -49,5 +49,6 @@ BEGIN
     SELECT u.bytes INTO v_used FROM ingest.key_usage u WHERE u.key_id = p_key AND u.day = take_bytes.day FOR UPDATE;
     granted := greatest(least(p_want, coalesce(remaining - v_used, p_want)), 0);
     UPDATE ingest.key_usage u SET bytes = u.bytes + granted WHERE u.key_id = p_key AND u.day = take_bytes.day;
-    remaining := greatest(remaining - v_used - granted, 0);
+    -- Not by greatest(): of a key without a limit that would make 0, since it looks past NULL.
+    remaining := CASE WHEN remaining - v_used < granted THEN 0 ELSE remaining - v_used - granted END;
 END $$;

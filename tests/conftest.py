@@ -20,6 +20,7 @@ import trio
 
 from ingest.database import Database, migrate, open_database
 from ingest.database.embedded import bin_path, embedded_postgres
+from tests.canaries import PASSWORD
 from tests.processes import Starter, clean_environment, starting
 
 TEMPLATE = "ingest_template"
@@ -59,6 +60,11 @@ def named(dsn: str, database: str) -> str:
     return re.sub(r"^(\w+://[^/?]*)(/[^?]*)?", rf"\g<1>/{database}", dsn)
 
 
+def as_user(dsn: str, user: str) -> str:
+    """The same server and database for another user, who may be given as `name:password`."""
+    return re.sub(r"(?<=://)([^@/?]*@)?", f"{user}@", dsn, count=1)
+
+
 @pytest.fixture(scope="session")
 def server() -> Iterator[str]:
     """DSN of a superuser on the server of this session."""
@@ -68,7 +74,7 @@ def server() -> Iterator[str]:
         return
     # Not below pytest's own folder: as root, each session that begins closes that folder to the server's account.
     with tempfile.TemporaryDirectory(prefix="ingest-test-") as folder, embedded_postgres(Path(folder)) as dsn:
-        superuser = named(dsn, "postgres")
+        superuser = as_user(named(dsn, "postgres"), f"postgres:{PASSWORD}")
         # What a test writes need not outlive the machine; dropping a database would wait a second for the disk.
         run_psql(superuser, "alter system set fsync = off; select pg_reload_conf()")
         yield superuser

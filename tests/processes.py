@@ -12,10 +12,11 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from ingest.settings import variables
+from tests import canaries
 
 READY = re.compile(r"^ingest is ready on (http://\S+)", re.MULTILINE)
 
@@ -97,7 +98,10 @@ class Process:
         return self.wait()
 
     def reap(self, grace_s: float = END_S) -> None:
-        """End it whatever state it is in: asked first, so that it can write its coverage, then killed."""
+        """End it whatever state it is in: asked first, so that it can write its coverage, then killed.
+
+        Fails when it has printed something that was planted.
+        """
         if self.process.poll() is None:
             self.signal(signal.SIGCONT)
             self.signal(signal.SIGTERM)
@@ -108,6 +112,7 @@ class Process:
         self.wait()
         assert self.process.stdout is not None
         self.process.stdout.close()
+        canaries.search(self.log, str(self))
 
     def _kill_group(self) -> None:
         # Not yet waited for, so the number still is this group's.
@@ -152,11 +157,11 @@ def starting(folder: Path, environment: Mapping[str, str]) -> Iterator[Starter]:
     try:
         yield starter
     finally:
-        for process in reversed(starter.started):
-            process.reap()
-        for process in starter.started:
-            # Shown by pytest when the test has failed.
-            print(f"-- {process}:\n{process.log[-SHOWN_CHARACTERS:]}")
+        with ExitStack() as reaping:  # all of them, whatever one of them has printed
+            for process in starter.started:
+                # Shown by pytest when the test has failed.
+                reaping.callback(lambda one=process: print(f"-- {one}:\n{one.log[-SHOWN_CHARACTERS:]}"))
+                reaping.callback(process.reap)
 
 
 def clean_environment() -> dict[str, str]:

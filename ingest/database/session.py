@@ -71,21 +71,23 @@ class Session:
         """Run a statement and return the first column of its first row, or None."""
         return await self._connection.fetchval(sql, *args)
 
-    async def attempt(self, unit: Callable[[Session], Awaitable[T]]) -> T | None:
-        """Run a part of the unit of work under a savepoint; None, and nothing done, when a record was in its way."""
+    async def attempt(self, unit: Callable[[Session], Awaitable[T]]) -> T | RowError:
+        """Run a part of the unit of work under a savepoint; when a record was in its way, undo it and return why."""
         await self.execute("SAVEPOINT attempt")
         try:
             result = await unit(self)
-        except RowError:
-            pass
+        except RowError as error:
+            found = error
         except asyncpg.PostgresError as error:
-            if not isinstance(from_postgres(error), RowError):
+            mapped = from_postgres(error)
+            if not isinstance(mapped, RowError):
                 raise
+            found = mapped
         else:
             await self.execute("RELEASE SAVEPOINT attempt")
             return result
         await self.execute("ROLLBACK TO SAVEPOINT attempt")
-        return None
+        return found
 
     async def commit(self) -> None:
         """Commit the open transaction. Raises PermanentError when it was aborted and so rolled back instead."""
@@ -107,20 +109,6 @@ class Session:
         finally:
             connection.copy_notices = None
         return CopyResult(rows=int(tag.rsplit(" ", 1)[-1]), notices=tuple(map(Notice, notices)))
-
-    async def copy_guarded(self, sql: str, data: bytes) -> CopyResult:
-        """Do the same under a savepoint: when a record is at fault nothing was copied, and the transaction goes on.
-
-        Raises RowError, the project's own; all other errors are asyncpg's.
-        """
-        try:
-            return await self.copy(f"SAVEPOINT guarded; {sql}", data)
-        except asyncpg.PostgresError as error:
-            found = from_postgres(error)
-            if not isinstance(found, RowError):
-                raise
-            await self.execute("ROLLBACK TO SAVEPOINT guarded")
-            raise found from error
 
 
 def quoted(name: str) -> str:

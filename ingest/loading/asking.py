@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from ingest.database import Record, Session
+from ingest.errors import RowError
 from ingest.loading.staging import literal
 from ingest.statements import statement
 
@@ -47,7 +48,8 @@ async def refused_texts(session: Session, types: Sequence[str], rows: Sequence[t
     if all(map(SOFT.fullmatch, types)):
         found = await session.fetch(sql, ordinals, *asked) if sql else []
     elif sql:
-        found = await session.attempt(lambda s: s.fetch(sql, ordinals, *asked)) or []
+        rows_found = await session.attempt(lambda s: s.fetch(sql, ordinals, *asked))
+        found = [] if isinstance(rows_found, RowError) else rows_found
     if {row["ordinal"] for row in found}.issuperset(ordinals):
         return found
     return await _refused_one_by_one(session, types, rows)

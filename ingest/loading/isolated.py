@@ -9,6 +9,7 @@ from functools import partial
 
 from ingest.batch import Batch, BatchResult
 from ingest.database import Session
+from ingest.errors import RowError
 from ingest.loading.screening import may_stage
 from ingest.loading.sifted import copy_sifted
 from ingest.loading.staged import SETTINGS, copy_raw, copy_screened
@@ -29,12 +30,12 @@ async def isolate(session: Session, batch: Batch, opening: str, *, after: str | 
     room = await room_for_rejects(session, batch)
     if after == TAKEN_KEY and batch.chunk.spec.plan is None:
         sifted = await session.attempt(partial(copy_sifted, batch=batch, room=room))
-        if sifted is not None:
+        if not isinstance(sifted, RowError):
             return sifted
     if may_stage(batch):
         # The savepoint keeps a failure from ending the transaction.
         raw = partial(copy_raw, batch=batch, opening=SETTINGS, room=room, isolating=True, expecting=after == MANY_BAD)
         result = await session.attempt(raw)
-        if result is not None:
+        if not isinstance(result, RowError):
             return result
     return await copy_screened(session, batch, room)

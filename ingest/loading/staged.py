@@ -82,9 +82,9 @@ async def copy_screened(session: Session, batch: Batch, room: int) -> BatchResul
     malformed = batch.range.records - len(sound)
     if not sound:
         return BatchResult(rejected=malformed, rejects=tuple(broken))
-    staged, too_wide = await stage_those_that_fit(session, batch.chunk.spec, sound)
+    too_wide = await stage_those_that_fit(session, batch.chunk.spec, sound)
     staging = Staging(
-        table=staged.table,
+        table=staging_table(len(batch.chunk.spec.columns))[0],
         server_major=session.server_major,
         moving_dates=has_moving_dates(batch),
         thorough=True,

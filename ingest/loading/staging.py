@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import partial
 
 from ingest.batch import Batch
 from ingest.chunk import Chunk
 from ingest.database import Record, Session, quoted
 from ingest.dialect import Dialect
-from ingest.errors import RowError
 from ingest.loading.fields import fields
 from ingest.loading.reasons import Reason
 from ingest.loading.screening import has_copy_end
@@ -24,14 +23,6 @@ from ingest.spec import LoadSpec
 from ingest.statements import statement
 
 ROW_TOO_LARGE = "54000"
-
-
-@dataclass(frozen=True, slots=True)
-class Staged:
-    """The staging table of a batch's records, and what its columns stand for."""
-
-    table: str
-    spec: LoadSpec
 
 
 def begin(batch: Batch) -> str:
@@ -120,38 +111,27 @@ def empty_staging(types: Sequence[str]) -> str:
     return f"DO $$ BEGIN {emptied}END $$"
 
 
-async def stage(session: Session, spec: LoadSpec, records: Sequence[tuple[int, bytes]]) -> Staged:
+async def stage_those_that_fit(session: Session, spec: LoadSpec, records: Sequence[tuple[int, bytes]]) -> list[Reason]:
     """Put well-formed records, each with its number, into the staging table of their width.
 
-    Raises RowError when one of them is wider than a page holds.
+    Those that are wider than a page holds are left out; returns the reasons. Raises RowError for any other.
     """
-    width = len(spec.columns)
-    await session.execute(prepare_staging(width))
-    staged = Staged(staging_table(width)[0], spec)
-    await _put(session, staged, records)
-    return staged
-
-
-async def stage_those_that_fit(
-    session: Session, spec: LoadSpec, records: Sequence[tuple[int, bytes]]
-) -> tuple[Staged, list[Reason]]:
-    """Stage records as `stage` does, but without those that are wider than a page holds; these are the reasons."""
-    staged = await stage(session, spec, [])
+    await session.execute(prepare_staging(len(spec.columns)))
     too_wide: list[Reason] = []
     parts = [records]
     while parts:
         part = parts.pop()
         half = len(part) // 2
-        try:
-            await _put(session, staged, part)
-        except RowError as error:
-            if error.sqlstate != ROW_TOO_LARGE:
-                raise
-            if half:
-                parts += [part[half:], part[:half]]
-            else:
-                too_wide.append(Reason(ordinal=part[0][0], sqlstate=error.sqlstate, message=error.detail))
-    return staged, too_wide
+        error = await session.attempt(partial(_put, spec=spec, records=part))
+        if error is None:
+            continue
+        if error.sqlstate != ROW_TOO_LARGE:
+            raise error
+        if half:
+            parts += [part[half:], part[:half]]
+        else:
+            too_wide.append(Reason(ordinal=part[0][0], sqlstate=error.sqlstate, message=error.detail))
+    return too_wide
 
 
 def numbered_copy(spec: LoadSpec, records: Sequence[tuple[int, bytes]]) -> tuple[str, bytes]:
@@ -163,18 +143,18 @@ def numbered_copy(spec: LoadSpec, records: Sequence[tuple[int, bytes]]) -> tuple
     return f"COPY {staging_table(len(spec.columns))[0]} FROM STDIN ({options})", data
 
 
-async def _put(session: Session, staged: Staged, records: Sequence[tuple[int, bytes]]) -> None:
+async def _put(session: Session, spec: LoadSpec, records: Sequence[tuple[int, bytes]]) -> None:
     plain = [(n, record) for n, record in records if not has_copy_end(record)]
-    await session.copy_guarded(*numbered_copy(staged.spec, plain))
+    await session.copy(*numbered_copy(spec, plain))
     for n, record in records:
         if has_copy_end(record):
-            await _stage_by_insert(session, staged, n, record)
+            await _stage_by_insert(session, spec, n, record)
 
 
-async def _stage_by_insert(session: Session, staged: Staged, ordinal: int, record: bytes) -> None:
-    values = [None if value is None else value.decode() for value in fields(record, staged.spec.dialect)]
+async def _stage_by_insert(session: Session, spec: LoadSpec, ordinal: int, record: bytes) -> None:
+    values = [None if value is None else value.decode() for value in fields(record, spec.dialect)]
     places = ", ".join(f"${i}" for i in range(1, len(values) + 2))
-    await session.execute(f"INSERT INTO {staged.table} VALUES ({places})", ordinal, *values)
+    await session.execute(f"INSERT INTO {staging_table(len(values))[0]} VALUES ({places})", ordinal, *values)
 
 
 def constraint_reason(row: Record) -> Reason:

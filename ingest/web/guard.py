@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Protocol
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -17,6 +18,7 @@ from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope, W
 from ingest.caller import ANYBODY, NOBODY, Caller
 from ingest.errors import IngestError, RequestError
 from ingest.settings import Settings
+from ingest.web import tusheaders
 from ingest.web.access import PROBES, ROUTES, Found, OtherMethods, find_route
 from ingest.web.answers import Answer, problem_answer
 from ingest.web.auth import Authenticator, KeyRows
@@ -25,6 +27,7 @@ from ingest.web.metering import Allowances, metered
 from ingest.web.options import job_id_from
 from ingest.web.problems import internal_problem, problem
 from ingest.web.requests import KEY_COOKIE, completed, request_id_for
+from ingest.web.tus import is_tus
 from ingest.web.uploads import respond
 
 HttpHandler = Callable[[HTTPScope, ASGIReceiveCallable, ASGISendCallable], Awaitable[None]]
@@ -67,7 +70,7 @@ class Guard:
                     scope, headers, scope["method"], changes=scope["method"] not in SAFE_METHODS
                 )
             except IngestError as error:
-                await _answer(_refusal(error, scope["method"]), headers, receive, send)
+                await _answer(_refusal(error, scope), headers, receive, send)
                 return
             except Exception:  # a bug must cost its own request only, and let nobody in
                 log.exception("guard_crashed")
@@ -184,11 +187,12 @@ def check_same_origin(headers: Headers) -> None:
         raise RequestError(text, code="E_CROSS_SITE")
 
 
-def _refusal(error: IngestError, method: str) -> Answer:
+def _refusal(error: IngestError, scope: HTTPScope) -> Answer:
     """Return the answer to a request that goes no further; a question for the methods of a path is one of them."""
-    if isinstance(error, OtherMethods) and method == "OPTIONS":
+    if isinstance(error, OtherMethods) and scope["method"] == "OPTIONS":
         return Answer(200, (("Allow", ", ".join(error.allow)), ("Content-Length", "0")), b"")
-    return problem_answer(problem(error))
+    answer = problem_answer(problem(error))
+    return replace(answer, headers=(*answer.headers, *tusheaders.OWN)) if is_tus(scope["raw_path"]) else answer
 
 
 async def _answer(answer: Answer, headers: Headers, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:

@@ -92,8 +92,7 @@ class Tus:
         name = scope["raw_path"][len(PREFIX) + 1 :].decode("latin-1")
         answer = await self._answer(Request(method, name, scope["query_string"], fields, body, caller_of(scope)))
         if not body.gone:
-            own = (("Tus-Resumable", tusheaders.VERSION),)
-            await respond(replace(answer, headers=answer.headers + own), body, send)
+            await respond(replace(answer, headers=answer.headers + tusheaders.OWN), body, send)
 
     async def _answer(self, request: Request) -> Answer:
         try:
@@ -166,7 +165,7 @@ class Tus:
         """Say how far the upload is. It is taken over by this too, so that the answer is the last word."""
         await request.body.discard(limit_bytes=STRAY_BYTES, limit_s=STRAY_S)
         async with self._uploads.hold(upload_id, request.caller) as held:
-            await held.follow()  # finishes a file of which all was acknowledged, but not yet cut, when somebody died
+            await held.follow(patient=False)  # finishes a file that is all there and not yet cut, if somebody died
         row = held.row
         length = ("Upload-Defer-Length", "1") if row.length is None else ("Upload-Length", str(row.length))
         metadata = (("Upload-Metadata", row.metadata),) if row.metadata else ()

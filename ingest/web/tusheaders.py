@@ -13,6 +13,8 @@ from email.utils import format_datetime
 from ingest.errors import RequestError
 
 VERSION = "1.0.0"
+# What every answer carries.
+OWN = (("Tus-Resumable", VERSION),)
 EXTENSIONS = "creation,creation-with-upload,creation-defer-length,checksum,termination,expiration"
 ALGORITHMS = ("sha1", "sha256")
 MEDIA_TYPE = b"application/offset+octet-stream"

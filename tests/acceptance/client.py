@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import httpx
 
 from ingest.database.embedded import bin_path
+from tests import canaries
 from tests.processes import Process, clean_environment
 
 T = TypeVar("T")
@@ -54,7 +55,7 @@ class Client:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._http = httpx.Client(base_url=url, timeout=PATIENCE_S)
+        self._http = httpx.Client(base_url=url, timeout=PATIENCE_S, event_hooks=canaries.HOOKS)
 
     def close(self) -> None:
         """Close the connections."""
@@ -169,7 +170,11 @@ def command(*arguments: str | Path, environment: Mapping[str, str], folder: Path
         timeout=PATIENCE_S,
         check=False,
     )
-    return Ended(done.returncode, done.stdout.decode(), done.stderr.decode())
+    ended, name = Ended(done.returncode, done.stdout.decode(), done.stderr.decode()), f"ingest {arguments[0]}"
+    canaries.search(ended.err, name)
+    # What a person asks for may be shown: a new key once, and the values of rejects.
+    canaries.search(ended.out, name, cells=False, keys=arguments[:2] != ("keys", "create"))
+    return ended
 
 
 def at_once(calls: Iterable[Callable[[], T]]) -> list[T]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import httpx
 
+from tests import canaries
 from tests.acceptance.client import PATIENCE_S, Ended, command
 from tests.processes import Starter
 
@@ -26,6 +27,7 @@ class Keyring:
         options = [f"--{name.replace('_', '-')}={value}" for name, value in limits.items()]
         done = self.run("create", "--owner", owner, *(f"--scope={scope}" for scope in scopes), *options)
         assert done.code == 0, done.err
+        canaries.plant_key(done.out.strip())
         return done.out.strip()
 
 
@@ -41,4 +43,6 @@ def prefix_of(key: str) -> str:
 
 def opened(url: str, key: str | None = None) -> httpx.Client:
     """A client that sends a key with each request."""
-    return httpx.Client(base_url=url, timeout=PATIENCE_S, headers=bearer(key) if key else {})
+    return httpx.Client(
+        base_url=url, timeout=PATIENCE_S, headers=bearer(key) if key else {}, event_hooks=canaries.HOOKS
+    )

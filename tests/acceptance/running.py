@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 
+from tests import canaries
 from tests.acceptance.client import BASE, Client, command, until
 from tests.conftest import run_psql
 from tests.processes import Process, Starter, starting
@@ -30,7 +31,7 @@ class Running:
         self.starter = starter
         self.process = process
         self.client = Client(process.url)
-        self.http = httpx.Client(base_url=process.url, timeout=90)
+        self.http = httpx.Client(base_url=process.url, timeout=90, event_hooks=canaries.HOOKS)
 
     def close(self) -> None:
         """Close the connections."""

@@ -13,6 +13,7 @@ import pytest
 from tests.acceptance.client import Client
 from tests.acceptance.conftest import SMALL, Connect
 from tests.acceptance.tables import digest
+from tests.canaries import CELL
 from tests.conftest import Psql
 from tests.processes import Starter
 
@@ -39,8 +40,11 @@ class Fault:
     said: str  # part of the message
 
 
+LONG = CELL.ljust(61, "n")
 FAULTS = {
-    "text for a number": Fault(2, b"x1", "E_TYPE", "22P02", "qty", "x1", "invalid input syntax for type integer"),
+    "text for a number": Fault(
+        2, CELL.encode(), "E_TYPE", "22P02", "qty", CELL, "invalid input syntax for type integer"
+    ),
     "no value": Fault(1, b"", "E_NOT_NULL", "23502", "name", None, "name is empty, but must have a value"),
     "check": Fault(2, b"-5", "E_CHECK", "23514", "qty", "-5", "qty >= 0"),
     "too large a number": Fault(3, b"1e99", "E_OUT_OF_RANGE", "22003", "price", "1e99", "overflow"),
@@ -48,7 +52,7 @@ FAULTS = {
     "moving day": Fault(4, b"tomorrow", "E_DATE_SPECIAL", None, "day", "tomorrow", "moving date"),
     "foreign key": Fault(5, b"101", "E_FOREIGN_KEY", "23503", "parent", "101", "refers to a row that does not exist"),
     "key that exists": Fault(0, b"0", "E_DUP_KEY", "23505", "id", "0", "a row with the same id exists already"),
-    "too long": Fault(1, b"n" * 61, "E_TOO_LONG", "22001", "name", "n" * 61, "value too long"),
+    "too long": Fault(1, LONG.encode(), "E_TOO_LONG", "22001", "name", LONG, "value too long"),
     "not UTF-8": Fault(1, b"caf\xe9", "E_UTF8", None, None, None, "not valid UTF-8"),
     "NUL": Fault(1, b"a\0b", "E_NUL", None, None, None, "NUL byte"),
     "too few fields": Fault(5, b"", "E_COLUMNS", None, None, None, "5 fields, fewer than the 6 columns"),
@@ -85,7 +89,7 @@ def make_dirty(rng: random.Random, end: bytes) -> Dirty:
     dirty.add(header, None)
     every_kind = list(FAULTS.values())
     for i in range(1, RECORDS + 1):
-        fields = [b"%d" % i, b"name %d" % i, b"1", b"9.99", b"2024-02-29", b"%d" % (i % 100 + 1)]
+        fields = [b"%d" % i, b"%s %d" % (CELL.encode(), i), b"1", b"9.99", b"2024-02-29", b"%d" % (i % 100 + 1)]
         if rng.random() < 0.05:
             fields[1] = rng.choice((b'"two\nlines, ""quoted"" %d"', b'"end\n\\.\n%d"', b'"\r\n%d\r"', b'", %d"')) % i
         fault = rng.choice(every_kind) if rng.random() < BROKEN else None

@@ -14,7 +14,7 @@ from ingest.apikey import KEY
 from tests.acceptance.client import BASE, at_once, command, events, tracebacks, until
 from tests.acceptance.conftest import SMALL
 from tests.acceptance.keyed import Keyring, bearer, opened, prefix_of
-from tests.conftest import Psql
+from tests.conftest import Psql, as_user
 from tests.processes import Process, Starter
 
 UPLOAD = f"{BASE}/upload/f.csv?dataset=public.t"
@@ -123,6 +123,15 @@ def test_the_bytes_of_a_day_hold_over_processes_and_restarts(ring: Keyring, serv
         assert http.put(UPLOAD, content=file).status_code == 202
 
 
+def test_a_key_without_a_limit_sends_what_it_wants(ring: Keyring, service: Starter, psql: Psql) -> None:
+    """Whether the length is announced or not; what it sends is counted all the same."""
+    key, file = ring.make("ada", "upload"), b"a\n" + b"1\n" * 500_000
+    with opened(service("api", **REQUIRED).url, key) as http:
+        assert http.put(UPLOAD, content=file).status_code == 202
+        assert http.put(UPLOAD, content=iter([file])).status_code == 202
+    until(lambda: psql("select bytes from ingest.key_usage") == str(2 * len(file)), "what was not used is given back")
+
+
 def test_a_key_has_only_so_many_open_jobs(ring: Keyring, service: Starter, psql: Psql) -> None:
     keys = [ring.make("ada", "upload", open_jobs="2") for _ in range(2)]
     url = service("api", **REQUIRED).url
@@ -203,7 +212,7 @@ def test_no_secret_and_no_cell_shows_in_a_log_or_an_error(
     keys = {name: ring.make(name, scope) for name, scope in (("ada", "admin"), ("weak", "metrics"), ("gone", "read"))}
     ring.run("revoke", prefix_of(keys["gone"]))
     wrong = keys["ada"][:-6] + "wrong0"
-    with_password = dsn.replace("postgres@", f"postgres:{CANARY}-password@")
+    with_password = as_user(dsn, f"postgres:{CANARY}-password")
     process = service(**REQUIRED, **SMALL, DATABASE_URL=with_password, LOG_LEVEL="DEBUG")
     bodies: list[str] = []
     content = f"id,name\n1,{CANARY}\n1,{CANARY}\nx,{CANARY}\n2,{CANARY} bad\n3,{CANARY},{CANARY}\n".encode()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.acceptance.client import PATIENCE_S, tracebacks, until
 from tests.acceptance.conftest import Connect
-from tests.conftest import Psql
+from tests.conftest import Psql, as_user
 from tests.processes import Starter, clean_environment, starting
 
 SECRET = "canary-password"
@@ -115,7 +115,7 @@ def test_logs_hold_no_cell_and_no_password(service: Starter, connect: Connect, p
     records += [[f"{CANARY} good {i}", *good[1:]] for i in range(100)]
     body = b"id,n,day,short,parent,checked,data,required\n" + "\n".join(",".join(r) for r in records).encode()
     body += f"\n{CANARY}\xe9,1,,,,,,".encode("latin-1") + f"\n{CANARY}\0,1,,,,,,".encode()
-    process = service(DATABASE_URL=dsn.replace("postgres@", f"postgres:{SECRET}@"), LOG_LEVEL="DEBUG")
+    process = service(DATABASE_URL=as_user(dsn, f"postgres:{SECRET}"), LOG_LEVEL="DEBUG")
     client = connect(process)
 
     job = client.load(body, "public.t")

@@ -16,6 +16,7 @@ from tests.acceptance.client import BASE, Client, events, tracebacks, until
 from tests.acceptance.conftest import SMALL, Connect, Run
 from tests.acceptance.tables import count, digest
 from tests.acceptance.test_dirty import CHUNKS, make_dirty, prepare
+from tests.canaries import CELL
 from tests.conftest import Psql
 from tests.processes import Starter
 
@@ -24,7 +25,7 @@ RECORDS = 100_000
 
 def half_bad() -> bytes:
     """A file of which every second record has a text for its number."""
-    return b"id,name\n" + b"".join(b"%s,name %d\n" % (b"x" if n % 2 else b"%d" % n, n) for n in range(RECORDS))
+    return b"id,name\n" + b"".join(b"%s,name %d\n" % (CELL.encode() if n % 2 else b"%d" % n, n) for n in range(RECORDS))
 
 
 def download(client: Client, job: dict[str, Any], **query: str) -> list[dict[str, str]]:

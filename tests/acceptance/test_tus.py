@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import socket
 from base64 import b64encode
 from collections.abc import Callable, Iterator
@@ -275,6 +277,34 @@ def test_options_may_be_in_the_query(tus: Tus, inputs: Inputs) -> None:
     assert inputs.client.wait(job_of(answer))["priority"] == 3
 
 
+@pytest.mark.parametrize("name", ["f.csv.gz", "f.CSV.zst", "f.bz2"])
+def test_the_name_of_a_compressed_file_is_refused_at_once(tus: Tus, name: str) -> None:
+    """With the way to send it."""
+    headers = VERSION | {"Upload-Length": "99"} | metadata(filename=name, dataset="public.t")
+    answer = tus.request("POST", headers=headers)
+    assert refused(answer) == (422, "E_COMPRESSED")
+    assert "send it with PUT /upload/{filename}" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("pieces", [[100], [1, 2, 50], [9, 1, 1]])
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress])
+def test_a_compressed_file_is_known_by_its_first_bytes(
+    tus: Tus, inputs: Inputs, pack: Callable[[bytes], bytes], pieces: list[int]
+) -> None:
+    """However few come at a time; the upload is over then, and leaves nothing."""
+    data, at = pack(FILE), 0
+    path = tus.create(len(data))
+    for size in pieces:
+        answer = tus.patch(path, at, data[at : at + size])
+        at += size
+        if answer.status_code != 204:
+            break
+    assert refused(answer) == (422, "E_COMPRESSED")
+    assert "cannot be uploaded resumably" in answer.json()["detail"]
+    assert tus.head(path).status_code == 410
+    assert inputs.psql("select count(*) from ingest.jobs where state = 'receiving' and filename = 'f.csv'") == "0"
+
+
 def test_an_upload_can_be_given_up(tus: Tus, inputs: Inputs) -> None:
     path = tus.create(len(FILE))
     job_id = job_of(tus.patch(path, 0, FILE[:30_000]))
@@ -286,6 +316,19 @@ def test_an_upload_can_be_given_up(tus: Tus, inputs: Inputs) -> None:
     assert inputs.psql(f"select count(*) from ingest.chunks where job_id = '{job_id}'") == "0"
     assert tus.head(path).status_code == 404
     assert refused(tus.delete(path)) == (404, "E_NOT_FOUND")
+
+
+def test_an_upload_ends_with_its_job(tus: Tus, inputs: Inputs) -> None:
+    """A job that was cancelled and deleted does not come back with the rest of its file."""
+    path = tus.create(len(FILE))
+    job_id = job_of(tus.patch(path, 0, FILE[:30_000]))
+    job = f"{inputs.client.url}/api/v1/csv/jobs/{job_id}"
+    assert httpx.post(f"{job}/cancel").status_code == 202
+    assert httpx.delete(job).status_code == 204
+    assert refused(tus.patch(path, 30_000, FILE[30_000:])) == (410, "E_UPLOAD_ENDED")
+    assert tus.head(path).status_code == 410
+    assert httpx.get(job).status_code == 404
+    assert inputs.psql(f"select state from ingest.uploads where job_id = '{job_id}'") == "failed"
 
 
 def test_a_complete_upload_can_be_forgotten(tus: Tus, inputs: Inputs) -> None:

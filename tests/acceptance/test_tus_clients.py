@@ -1,4 +1,4 @@
-"""The clients that people have, from npm, in Node: tus-js-client and Uppy's tus plugin, interrupted in every way."""
+"""The clients that people have, from npm, in Node: tus-js-client, Uppy's tus plugin, EventSource, interrupted in every way."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from typing import IO, Any
 
 import pytest
 
-from tests.acceptance.client import Client, tracebacks
+from tests.acceptance.client import BASE, Client, tracebacks
 from tests.acceptance.conftest import SMALL, Connect
 from tests.acceptance.tables import count
+from tests.acceptance.test_live import ROWS, SLOW_TABLE, rows
 from tests.acceptance.test_tus_faults import port_of
 from tests.acceptance.tusclient import FILES
 from tests.conftest import Psql
@@ -154,4 +155,28 @@ def test_uppy(service: Starter, psql: Psql, connect: Connect, node: Path, files:
         done = client.to_the_end()
     assert all(said["paused"] for said in done.values())
     assert_exact(connect(process), psql, files, done)
+    assert tracebacks(process) == []
+
+
+@pytest.mark.slow
+def test_event_source(service: Starter, psql: Psql, connect: Connect, node: Path) -> None:
+    """One EventSource sees a job to its end over a stop and a start of the service, without a step back."""
+    psql(SLOW_TABLE)
+    process = service(**SMALL)
+    port = port_of(process)
+    job_id = connect(process).send(rows(), "public.t")
+    with sending(node, "follow-job.mjs", f"{process.url}{BASE}/jobs/{job_id}/stream") as source:
+        source.until("progress")
+        assert process.terminate() == 0
+        source.until("goodbye")
+        process = service("serve", "--port", port, **SMALL)
+        source.to_the_end()
+    names = [said["event"] for said in source.said]
+    assert names.count("open") >= 2
+    assert "progress" in names[names.index("goodbye") :]
+    told = [said for said in source.said if said.get("rows") is not None]
+    assert (names[-1], told[-1]["status"], told[-1]["rows"]) == ("completed", "completed", ROWS)
+    for values in ([said["rows"] for said in told], [said["number"] for said in told]):
+        assert values == sorted(values)
+    assert count(psql, "t") == ROWS
     assert tracebacks(process) == []

@@ -358,3 +358,21 @@ def test_a_stopped_service_takes_no_new_request(service: Starter, psql: Psql) ->
     assert [answer.status_code for answer in answers] == [200, 503, 503, 503]
     assert answers[1].json()["code"] == "E_DRAINING"
     assert answers[1].headers["Retry-After"] == "5"
+
+
+def test_an_upload_that_waits_for_a_worker_lets_go(service: Starter, psql: Psql) -> None:
+    """Asked how far it is, taken over, or stopped with the service: it does not hold on until a worker comes."""
+    psql("create table t (b int, a text)")
+    process = service("api", **SMALL | {"MAX_BACKLOG_BYTES": "50000", "CHUNK_SIZE": "100000"})
+    data = b"b,a\n" + b"".join(b"%d,x\n" % n for n in range(100_000))
+    with ThreadPoolExecutor(2) as pool, Tus(process.url) as tus, Tus(process.url) as other, Tus(process.url) as asking:
+        asked, hanging = (tus.create(len(data) + 1, load="while_uploading") for _ in range(2))
+        sending = pool.submit(tus.patch, asked, 0, data)
+        until(lambda: psql("select count(*) from ingest.chunks") == "1", "it waits")
+        assert asking.offset(asked) == len(data)
+        assert sending.result(PATIENCE_S).json()["code"] == "E_UPLOAD_TAKEN"
+        before = int(psql("select count(*) from ingest.chunks"))
+        sending = pool.submit(other.patch, hanging, 0, data)
+        until(lambda: int(psql("select count(*) from ingest.chunks")) == before + 1, "it waits")
+        assert process.terminate() == 0
+        assert sending.result(PATIENCE_S).json()["code"] == "E_DRAINING"

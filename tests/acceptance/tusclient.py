@@ -10,6 +10,7 @@ from typing import Self
 
 import httpx
 
+from tests import canaries
 from tests.acceptance.client import BASE, PATIENCE_S
 
 FILES = f"{BASE}/files"
@@ -27,7 +28,7 @@ class Tus:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._http = httpx.Client(base_url=url, timeout=PATIENCE_S)
+        self._http = httpx.Client(base_url=url, timeout=PATIENCE_S, event_hooks=canaries.HOOKS)
 
     def __enter__(self) -> Self:
         return self

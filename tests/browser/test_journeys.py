@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 import signal
 from pathlib import Path
@@ -410,3 +411,14 @@ def test_a_service_that_stops_says_so(opened: Opened, service: Starter, psql: Ps
         process.signal(signal.SIGTERM)
         expect(shown.locator("#service")).to_have_text("draining")
         expect(shown.locator("#notice")).to_contain_text("takes no new files")
+
+
+def test_a_compressed_file_is_sent(opened: Opened, service: Starter, psql: Psql, tmp_path: Path) -> None:
+    """In one request: its bytes cannot be gone on with."""
+    psql("create table t (id int primary key, name text)")
+    page = opened(service()).go("#/send")
+    file = tmp_path / "names of people.csv.gz"
+    file.write_bytes(gzip.compress(b"id,name\n1,a\n2,b\n"))
+    send(page, file)
+    expect(page.locator(".send .badge")).to_have_text("completed")
+    assert psql("select string_agg(id || name, ' ' order by id) from t") == "1a 2b"

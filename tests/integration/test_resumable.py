@@ -15,6 +15,7 @@ import trio
 from ingest import uploadrows
 from ingest.admission import UploadOptions
 from ingest.budget import Budget
+from ingest.caller import ANYBODY
 from ingest.database import Database, open_database
 from ingest.datasets import Datasets
 from ingest.dialect import Dialect
@@ -78,7 +79,7 @@ def processes(database: Database, storage: LocalStorage, psql: Psql) -> Processe
 
 async def send(resumable: Resumable, upload_id: UUID, most: int) -> int:
     """Go on with an upload by a request of at most `most` bytes; returns how far it is then."""
-    async with resumable.hold(upload_id) as held:
+    async with resumable.hold(upload_id, ANYBODY) as held:
         await held.write(PEOPLE[held.row.received : held.row.received + most])
         await held.acknowledge()
         await held.follow()
@@ -148,7 +149,7 @@ async def test_a_request_may_be_cancelled_at_any_step(processes: Processes, psql
         assert now >= received
         received = now
         assert steps < 3000
-    async with resumable.hold(row.id) as held:
+    async with resumable.hold(row.id, ANYBODY) as held:
         await held.follow()
     assert_exact(psql)
 
@@ -161,7 +162,7 @@ async def test_two_requests_of_one_process(processes: Processes, psql: Psql) -> 
 
     async def hang(task_status: trio.TaskStatus[None]) -> None:
         try:
-            async with resumable.hold(row.id) as held:
+            async with resumable.hold(row.id, ANYBODY) as held:
                 await held.write(PEOPLE[:9000])
                 task_status.started()
                 try:
@@ -175,7 +176,7 @@ async def test_two_requests_of_one_process(processes: Processes, psql: Psql) -> 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(resumable.run, stop)
         await nursery.start(hang)
-        async with resumable.hold(row.id) as held:
+        async with resumable.hold(row.id, ANYBODY) as held:
             assert held.row.received == 9000
         stop.set()
     assert told == ["E_UPLOAD_TAKEN"]
@@ -259,7 +260,7 @@ async def test_not_more_uploads_than_so_many_are_open(
         await resumable.create(OPTIONS, 10, "")
     assert refused.value.code == "E_TOO_MANY_UPLOADS"
     assert len(await storage.listing()) == 2
-    await resumable.remove(rows[0].id)
+    await resumable.remove(rows[0].id, ANYBODY)
     await resumable.create(OPTIONS, 10, "")
 
 

@@ -34,7 +34,7 @@ With keys in use, `Authorization: Bearer KEY` must be sent, and a job of another
 not exist."""
 
 # Codes that the words above speak of, or that stand for what has none of its own: no operation lists them.
-SAID_ONCE = ("E_METHOD", "E_REQUEST", "E_HEADERS_TOO_LARGE", "E_HTTP_VERSION")
+SAID_ONCE = ("E_REQUEST", "E_HEADERS_TOO_LARGE", "E_HTTP_VERSION")
 
 TAGS = {
     "uploads": "Files on their way in.",

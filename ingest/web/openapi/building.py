@@ -21,6 +21,7 @@ PROBLEM_HEADERS = {
     "WWW-Authenticate": {"E_UNAUTHENTICATED", "E_KEY", "E_SCOPE"},
     "Retry-After": {"429", "503", "E_KEY_BUSY"},
     "Tus-Version": {"E_TUS_VERSION"},
+    "Allow": {"E_METHOD"},
 }
 # What a key may meet, also where none is needed; and what a request that needs one may.
 ANY_KEY_ERRORS = ("E_KEY", "E_THROTTLED", "E_QUOTA", *DATABASE_ERRORS)

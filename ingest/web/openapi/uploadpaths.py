@@ -170,7 +170,7 @@ def _overridden(kinds: Mapping[str, Kind]) -> Json:
         "resumable",
         "PATCH, DELETE or HEAD, for clients that can only POST.",
         {200: answer("As of HEAD.", headers=(*headers, *more)), 204: answer("As of PATCH or DELETE.", headers=headers)},
-        errors=(*TUS_FILE_ERRORS, "E_UPLOAD_OFFSET", "E_UPLOAD_LENGTH", "E_STATE"),
+        errors=(*TUS_FILE_ERRORS, "E_UPLOAD_OFFSET", "E_UPLOAD_LENGTH", "E_STATE", "E_METHOD"),
         parameters=[*use("upload_id"), *use(*(f"header_{name}" for name in names))],
         request=body("The bytes from Upload-Offset on, for PATCH.", required=False, patch={"schema": {}}),
         scopes=("upload",),

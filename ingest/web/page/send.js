@@ -6,11 +6,11 @@ import { badge, fill, h, put, say, titled } from './dom.js'
 import { count, counted, percent, size, span } from './format.js'
 import { changed, may, set, state, watch } from './store.js'
 import { add, pause, remove, start } from './uploads.js'
+import { isPacked } from './whole.js'
 
 // What of a file is looked at; the service takes up to 1 MiB.
 const SAMPLE_BYTES = 256 * 1024
 const ROWS = 8
-const PACKED = /\.(gz|zst|bz2)$/i
 
 /** @param {HTMLElement} main @returns {() => void} leave */
 export function showSend(main) {
@@ -65,7 +65,8 @@ async function look(send) {
   changed()
   try {
     const start = new Uint8Array(await send.file.slice(0, SAMPLE_BYTES).arrayBuffer())
-    const end = PACKED.test(send.name) ? -1 : endOfHeader(start)
+    send.packed = isPacked(send.name, start)
+    const end = send.packed ? -1 : endOfHeader(start)
     send.firstLine = end < 0 ? '' : new TextDecoder().decode(start.subarray(0, end))
     send.delimiter ||= send.firstLine ? delimiterOf(send.firstLine) : ','
     send.headerEnd = end
@@ -137,7 +138,7 @@ function cardOf(send) {
     say(phase, drafting ? (send.preview ? '' : send.problem ? '' : 'reading…') : send.parent ? 'corrected file' : '')
     go.hidden = !drafting
     go.disabled = !ready(send)
-    hold.hidden = !['waiting', 'uploading', 'retrying'].includes(at)
+    hold.hidden = send.packed || !['waiting', 'uploading', 'retrying'].includes(at)
     on.hidden = at !== 'paused'
     again.hidden = at !== 'failed'
     say(away, ['draft', 'sent', 'failed'].includes(at) ? 'Remove from this list' : 'Cancel the upload')
@@ -183,7 +184,7 @@ function drawDraft(root, send) {
 function target(send, one, at) {
   const columns = (datasetOf(send)?.columns || []).map((column) => column.name)
   const words = one.column ? `→ ${one.column}${one.type ? ` (${one.type})` : ''}` : '→ nothing'
-  if (!columns.length || PACKED.test(send.name) || send.headerEnd < 0) return h('span', { class: one.column ? 'soft' : 'bad' }, words)
+  if (!columns.length || send.packed || send.headerEnd < 0) return h('span', { class: one.column ? 'soft' : 'bad' }, words)
   const select = h('select', { 'aria-label': `column for ${one.name}`, class: one.column ? '' : 'bad',
     onchange: () => { (send.renamed ||= {})[at] = select.value; look(send) } },
   !one.column && h('option', { value: '' }, '→ nothing'), columns.map((name) => h('option', { value: name }, `→ ${name}`)))

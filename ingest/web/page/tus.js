@@ -2,7 +2,7 @@
 
 import { BASE, Problem, heard } from './api.js'
 
-const VERSION = '1.0.0'
+const SPOKEN = { 'Tus-Resumable': '1.0.0' }
 // Of one request; more in one would tell nothing sooner, less would ask more often.
 const PIECE_BYTES = 32 * 1024 * 1024
 // Of the first, by which the service judges the header and makes the job.
@@ -27,11 +27,10 @@ const remembered = {
 }
 
 /** One request. The answer has `status`, `problem` and `header(name)`; without an answer a Problem is thrown. */
-function request(method, url, { headers = {}, body = null, onsent = (_n) => {}, signal }) {
+export function request(method, url, { headers = {}, body = null, onsent = (_n) => {}, signal }) {
   return new Promise((resolve, reject) => {
     const xhr = new XMLHttpRequest() // fetch does not tell how much of a body was sent
     xhr.open(method, url)
-    xhr.setRequestHeader('Tus-Resumable', VERSION)
     for (const [name, value] of Object.entries(headers)) xhr.setRequestHeader(name, value)
     xhr.upload.onprogress = (event) => onsent(event.loaded)
     const abort = () => xhr.abort()
@@ -45,7 +44,7 @@ function request(method, url, { headers = {}, body = null, onsent = (_n) => {}, 
       try { body = JSON.parse(xhr.responseText) } catch { /* an answer without words */ }
       const problem = xhr.status >= 400 ? new Problem(body, xhr.status) : null
       if (xhr.status === 401 && problem) heard.locked(problem)
-      resolve({ status: xhr.status, problem, header: (name) => xhr.getResponseHeader(name) })
+      resolve({ status: xhr.status, problem, body, header: (name) => xhr.getResponseHeader(name) })
     }
     xhr.send(body)
   })
@@ -104,7 +103,7 @@ export class Upload {
   async remove() {
     this.away.abort()
     remembered.write(this.key, null)
-    if (this.url) await request('DELETE', this.url, { signal: new AbortController().signal }).catch(() => {})
+    if (this.url) await request('DELETE', this.url, { headers: SPOKEN, signal: new AbortController().signal }).catch(() => {})
   }
 
   async create() {
@@ -117,7 +116,7 @@ export class Upload {
   }
 
   async look() {
-    const answer = await request('HEAD', this.url, { signal: this.away.signal })
+    const answer = await request('HEAD', this.url, { headers: SPOKEN, signal: this.away.signal })
     if (answer.status === 410 && this.offset) throw new Problem({ code: 'E_UPLOAD_ENDED', detail: 'the upload was ended elsewhere, or has expired' }, 410)
     if (answer.status === 404 || answer.status === 410) { // one of an earlier visit, forgotten by the service: from the beginning
       this.url = null
@@ -139,7 +138,7 @@ export class Upload {
   }
 
   async ask(method, url, options) {
-    const answer = await request(method, url, { ...options, signal: this.away.signal })
+    const answer = await request(method, url, { ...options, headers: { ...SPOKEN, ...options.headers }, signal: this.away.signal })
     if (answer.problem) throw answer.problem
     return answer
   }

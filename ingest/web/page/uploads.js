@@ -3,6 +3,7 @@
 import { jobPath, json } from './api.js'
 import { changed, state } from './store.js'
 import { Upload } from './tus.js'
+import { isPacked, WholeUpload } from './whole.js'
 
 const AT_ONCE = 2
 const POLL_MS = 1000
@@ -24,8 +25,9 @@ export function add(file, more = {}) {
 }
 
 /** Send a corrected file of rejects into the family of its job. */
-export function sendCorrected(file, job, delimiter) {
-  const send = add(file, { dataset: job.dataset, parent: job.id, delimiter })
+export async function sendCorrected(file, job, delimiter) {
+  const packed = isPacked(file.name, new Uint8Array(await file.slice(0, 4).arrayBuffer()))
+  const send = add(file, { dataset: job.dataset, parent: job.id, delimiter, packed })
   const known = (state.datasets || []).find((one) => one.name === job.dataset)
   if (!Object.keys(known?.parameters || {}).length) start(send)
   location.hash = '#/send'
@@ -69,7 +71,7 @@ function next() {
 }
 
 async function run(send) {
-  send.upload ||= new Upload(send.data, {
+  send.upload ||= new (send.packed ? WholeUpload : Upload)(send.data, {
     key: [send.name, send.data.size, send.file.lastModified, send.dataset, send.parent, send.header, send.delimiter].join('|'),
     metadata: { filename: send.name, dataset: send.dataset || 'auto', delimiter: send.delimiter === ',' ? '' : send.delimiter, parent: send.parent, ...send.options },
     told: {

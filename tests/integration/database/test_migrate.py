@@ -13,7 +13,7 @@ import pytest
 from ingest.database import migrate, migrate_database, open_database
 from ingest.errors import DatabaseError, PermanentError
 from ingest.statements import migrations, sql_folder
-from tests.conftest import named, run_psql
+from tests.conftest import as_user, named, run_psql
 from tests.processes import clean_environment
 
 NAMES = [
@@ -114,7 +114,7 @@ async def test_a_role_that_is_no_superuser(empty: str, server: str) -> None:
     database = empty.partition("?")[0].rpartition("/")[2]
     run_psql(server, f"create role {role} login; grant create on database {database} to {role}")
     try:
-        dsn = empty.replace("postgres@", f"{role}@") if "postgres@" in empty else empty
+        dsn = as_user(empty, role)
         assert await migrate(dsn) == NAMES
         run_psql(server, f"revoke create on database {database} from {role}")
         assert await migrate(dsn) == []
@@ -131,7 +131,7 @@ async def test_a_role_that_may_not_create_is_told_so(empty: str, server: str) ->
     run_psql(server, f"create role {role} login")
     try:
         with pytest.raises(PermanentError, match="permission denied for database"):
-            await migrate(empty.replace("postgres@", f"{role}@"))
+            await migrate(as_user(empty, role))
     finally:
         run_psql(empty, f"drop owned by {role}; drop role {role}")
 

@@ -135,13 +135,19 @@ async def test_a_trigger_that_talks_all_the_time(database: Database, psql: Psql)
     assert (loaded.totals, [reject["line"] for reject in loaded.rejects]) == ((2, 0, 1), [3])
 
 
-async def test_notices_in_the_servers_language(database: Database, psql: Psql) -> None:
-    """The same on a server that speaks German, where the operating system has the language."""
+@pytest.fixture
+def german(psql: Psql) -> None:
+    """Let the server speak German in this test's database, where the operating system has the language."""
     name = psql("select current_database()")
     try:
         psql(f"alter database {name} set lc_messages = 'de_DE.UTF-8'")
     except AssertionError:
         pytest.skip("the server has no locale but C")
+
+
+@pytest.mark.usefixtures("german")
+async def test_notices_in_the_servers_language(database: Database, psql: Psql) -> None:
+    """The same on a server that speaks German."""
     psql("create table t (a integer)")
     loaded = await load(database, spec(), b"1\nx\n3\n")
     assert (loaded.totals, loaded.isolated) == ((2, 0, 1), 0)

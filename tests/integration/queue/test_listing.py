@@ -37,7 +37,7 @@ async def test_pages_of_many_jobs_come_from_indexes(
     jobs = Jobs(database)
     for arguments in (("page_of_job_ids", 10, 0), ("count_jobs",)):
         name, *rest = arguments
-        plan = await database.fetch(f"EXPLAIN {statement(str(name))}", *rest, state, dataset)
+        plan = await database.fetch(f"EXPLAIN {statement(str(name))}", *rest, state, dataset, None)
         assert not [line for (line,) in plan if "Seq Scan" in line or "Sort" in line]
     condition = f"state = coalesce('{state or ''}', state)" if state else "true"
     condition += f" and dataset = '{dataset}'" if dataset else ""

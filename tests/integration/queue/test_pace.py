@@ -77,5 +77,5 @@ async def test_the_progress_of_a_whole_does_not_fall_with_its_next_try(database:
     assert shown == [30, 30, 40]
     psql("update ingest.chunks set state = 'failed', finished_at = now()")
     psql("update ingest.jobs set state = 'failed', error_code = 'E_DISK', finished_at = now()")
-    psql(f"select ingest.retry_job('{job_id}', array(select id from ingest.chunks))")
+    psql(f"select ingest.retry_job('{job_id}', array(select id from ingest.chunks), null)")
     assert psql("select bytes_tried from ingest.jobs") == "0"

@@ -16,7 +16,7 @@ from ingest.chunk import Chunk
 from ingest.database import Database, Session
 from ingest.errors import AccountingError, RequestError
 from ingest.formula import UNGUARDED_SQL, guard
-from ingest.loading.staging import write_rejects
+from ingest.loading.staging import room_for_rejects, write_rejects
 from ingest.queue import Queue, commit_batch, resolve_rejects
 from ingest.reject import Reject
 from ingest.rejects import PIECE_RECORDS, RejectFilter, Rejects
@@ -44,7 +44,9 @@ async def store(database: Database, chunk: Chunk, number: int, rejects: list[Rej
     rejected = len({r.line for r in rejects})
 
     async def unit(session: Session) -> None:
-        await write_rejects(session, batch, rejects)
+        room = await room_for_rejects(session, batch)
+        kept = sorted({r.line for r in rejects})[:room]
+        await write_rejects(session, batch, [r for r in rejects if r.line in kept])
         await commit_batch(session, batch, BatchResult(inserted=extent.records - rejected, rejected=rejected))
 
     await database.transact(unit)
@@ -262,3 +264,17 @@ async def test_sql_undoes_the_guard(database: Database, cell: str | None) -> Non
     """As `unguard` does."""
     sql = f"SELECT {UNGUARDED_SQL.format(text='$1::text')}"
     assert await database.value(sql, None if cell is None else guard(cell)) == cell
+
+
+async def test_a_job_that_is_deleted_while_its_rejects_are_read(database: Database, psql: Psql) -> None:
+    """The file breaks off with an error: a part of it would look like all there is."""
+    chunk = await claimed(database)
+    await fill(psql, chunk.job_id, PIECE_RECORDS + 10)
+    file = await Rejects(database).export(chunk.job_id, resolved=None)
+    assert b"E_TYPE" in await anext(file)
+    psql(
+        f"delete from ingest.rejects where job_id = '{chunk.job_id}'; delete from ingest.jobs where id = '{chunk.job_id}'"
+    )
+    with pytest.raises(RequestError) as refusal:
+        await anext(file)
+    assert refusal.value.code == "E_NOT_FOUND"

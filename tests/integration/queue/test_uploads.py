@@ -9,8 +9,8 @@ import pytest
 import trio
 
 from ingest.database import Database
-from ingest.errors import FileError, RequestError
-from ingest.job import JobState
+from ingest.errors import FileError, RequestError, UnavailableError
+from ingest.job import JobState, Load
 from ingest.jobs import Jobs
 from ingest.queue import Queue
 from ingest.statements import statement
@@ -79,6 +79,16 @@ async def test_a_failed_upload_leaves_no_chunk(database: Database, psql: Psql) -
     assert psql("select bytes_received from ingest.jobs") == "0"
 
 
+async def test_a_file_with_forgotten_chunks_is_not_complete(database: Database, psql: Psql) -> None:
+    """A crashed server forgets chunks that were not waited for: the client hears of it, instead of half a load."""
+    for load in Load:
+        job_id = await receive(database, [ONE] * 3, load=load)
+        psql(f"delete from ingest.chunks where ordinal = 2 and job_id = '{job_id}'")
+        with pytest.raises(UnavailableError, match="send it again"):
+            await complete(database, job_id, [ONE] * 3)
+        assert await state_of(database, job_id) is JobState.RECEIVING
+
+
 async def test_a_completed_upload_cannot_fail_any_more(database: Database, psql: Psql) -> None:
     """Late failures, second completions and late chunks change nothing."""
     job_id, jobs = await receive(database, [ONE]), Jobs(database)
@@ -107,7 +117,7 @@ async def test_completing_and_failing_at_once(database: Database, psql: Psql) ->
 
 
 @pytest.mark.parametrize(
-    "ending", ["SELECT ingest.complete_upload($1, 100, NULL, 10)", "SELECT ingest.fail_upload($1, 'E', 'm')"]
+    "ending", ["SELECT ingest.complete_upload($1, 100, NULL, 20)", "SELECT ingest.fail_upload($1, 'E', 'm')"]
 )
 async def test_a_chunk_that_comes_while_the_upload_ends(database: Database, psql: Psql, ending: str) -> None:
     """It is in before the end, or refused: no chunk is left in a state that nobody looks at."""

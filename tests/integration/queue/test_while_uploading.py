@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from datetime import timedelta
 from functools import partial
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -27,9 +28,9 @@ LONG_S = 60.0
 LOAD = {"load": Load.WHILE_UPLOADING}
 
 
-async def claimed(database: Database, chunks: int = 1) -> tuple[UUID, Queue, list[Chunk]]:
+async def claimed(database: Database, chunks: int = 1, **options: Any) -> tuple[UUID, Queue, list[Chunk]]:
     """A job that is being received, and all its chunks, claimed."""
-    job_id, queue = await receive(database, [TWENTY] * chunks, **LOAD), Queue(database, uuid4())
+    job_id, queue = await receive(database, [TWENTY] * chunks, **LOAD, **options), Queue(database, uuid4())
     return job_id, queue, await queue.claim(chunks)
 
 
@@ -142,7 +143,7 @@ async def test_a_failed_chunk_does_not_end_the_job_before_its_upload(database: D
     await complete(database, job_id, [TWENTY] * 2)
     job = await view(database, job_id)
     assert (job.status, job.error and job.error["code"], job.inserted_rows) == (JobState.FAILED, "E_Y", 20)
-    assert await database.value(statement("retry_job"), job_id, [chunk.id]) == 1
+    assert await database.value(statement("retry_job"), job_id, [chunk.id], None) == 1
 
     broken, queue, [chunk] = await claimed(database)
     await queue.fail(chunk, FileError("x", code="E_Y"), permanent=True, delay_s=0)
@@ -151,7 +152,7 @@ async def test_a_failed_chunk_does_not_end_the_job_before_its_upload(database: D
         "code": "E_UPLOAD_INCOMPLETE",
         "message": "cut; 0 rows of the file are in the table, the rest was not loaded",
     }
-    assert await database.value(statement("retry_job"), broken, [chunk.id]) == 0
+    assert await database.value(statement("retry_job"), broken, [chunk.id], None) == 0
     assert await database.fetch(statement("failed_chunks"), broken) == []
 
 
@@ -233,3 +234,28 @@ async def test_only_loads_in_batches_can_begin_early(database: Database, psql: P
     await receive(database, [], **LOAD)
     with pytest.raises(AssertionError, match="whole_if_loaded_as_such"):
         psql("update ingest.jobs set mode = 'atomic'")
+
+
+async def test_a_job_that_is_stopped_counts_chunks_that_came_meanwhile(database: Database, psql: Psql) -> None:
+    """The upload adds a chunk, and a batch of it has passed the fence, while the stop waits for the job."""
+    job_id, queue, [first] = await claimed(database, budget=Budget(rejects=0))
+    await commit(database, first, 0, rejected=1)
+    async with (
+        interactive(database) as holder, interactive(database) as loader, trio.open_nursery() as nursery
+    ):  # fmt: skip
+        await holder.execute("BEGIN")
+        await holder.execute("SELECT FROM ingest.jobs WHERE id = $1 FOR SHARE", job_id)
+        nursery.start_soon(queue.enforce_budget, first)
+        await blocked(database)
+        await Jobs(database).add_chunk(job_id, cut(numbers(20), ordinal=2))
+        [second] = await queue.claim(1)
+        extent = next(iter(second.ranges()))
+        await loader.execute("BEGIN")
+        fence = "SELECT ingest.commit_batch($1, $2, $3, $4, 1, $5, $5, 0, 0, 0, 0)"
+        assert await loader.value(fence, second.id, second.epoch, extent.start, extent.end, 10) == "committed"
+        await holder.execute("COMMIT")
+        await blocked(database)
+        await loader.execute("COMMIT")
+    job = await view(database, job_id)
+    assert (job.status, job.inserted_rows, job.failed_rows) == (JobState.FAILED, 19, 1)
+    assert psql("select inserted, rejected from ingest.chunks order by ordinal") == "9|1\n10|0"

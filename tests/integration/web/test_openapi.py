@@ -16,9 +16,10 @@ from quart_trio import QuartTrio
 
 from ingest.job import JobView
 from ingest.web import api as api_module
+from ingest.web.access import ROUTES
 from ingest.web.openapi import SAID_ONCE, document
 from ingest.web.problems import KINDS
-from tests.document import Document, examples
+from tests.document import Document, Operation, examples
 
 from .conftest import Web
 
@@ -64,6 +65,18 @@ async def test_documented_are_the_routes_that_there_are(document_: Document, api
 
     assert there - documented == set(), "these routes are not documented"
     assert documented - there == set(), "these routes are not there"
+
+
+def test_the_document_and_the_table_of_access_say_the_same(document_: Document) -> None:
+    """Every method on every path, and the scopes of which a key needs one."""
+    documented = {str(one): scopes_of(one) for one in document_.operations}
+    guarded = {f"{route.method} {route.path.replace('...}', '}')}": set(route.needs) for route in ROUTES}
+    assert documented == guarded
+
+
+def scopes_of(operation: Operation) -> set[str]:
+    """The scopes that an operation names."""
+    return {scope for option in operation.body["security"] for scope in option.get("key", ())}
 
 
 def test_it_is_openapi_3_1() -> None:
