@@ -14,7 +14,7 @@ import trio
 
 from ingest import __version__, heartbeat, janitor, poller
 from ingest.database import Notification
-from ingest.errors import DatabaseError
+from ingest.errors import DatabaseError, UnavailableError
 from ingest.events import JOB_CHANNEL, tell_worker
 from ingest.heartbeat import Pulse
 from ingest.work import Work
@@ -23,6 +23,8 @@ log = structlog.get_logger(__name__)
 
 # How long leaving the database may take, once the work is done or was cut off.
 FAREWELL_S = 5.0
+# A database that goes away the moment after the start is waited for as at any other time.
+REGISTER_AGAIN_S = 1.0
 
 
 async def run(work: Work, pulse: Pulse) -> None:
@@ -30,7 +32,8 @@ async def run(work: Work, pulse: Pulse) -> None:
 
     Cancelled, chunk runs roll back and hand their chunks back; what they cannot hand back, the farewell does.
     """
-    await work.queue.register(platform.node(), os.getpid(), __version__)
+    if not await _register(work):
+        return
     try:
         async with trio.open_nursery() as beside:
             beside.start_soon(heartbeat.run, work, pulse)
@@ -42,6 +45,20 @@ async def run(work: Work, pulse: Pulse) -> None:
     finally:
         with trio.move_on_after(FAREWELL_S, shield=True):
             await _leave(work)
+
+
+async def _register(work: Work) -> bool:
+    """Make the worker known, as soon as the database is there; False when it was told to stop before."""
+    while not work.stop.is_set():
+        try:
+            await work.queue.register(platform.node(), os.getpid(), __version__)
+        except UnavailableError as error:
+            log.warning("worker_not_registered", code=error.code, sqlstate=error.sqlstate)
+        else:
+            return True
+        with trio.move_on_after(REGISTER_AGAIN_S):
+            await work.stop.wait()
+    return False
 
 
 def _hear(work: Work, told: Notification) -> None:

@@ -188,7 +188,8 @@ class Connection(TCPServer):
                     log.info("client_stalled")
                     self._life.cancel(reason="client stalled")  # and with it what produces the bytes it does not read
                     await trio.lowlevel.checkpoint()
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
+        except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):
+            # Busy: the client has left, and hypercorn is saying the end of the stream at this very moment.
             await trio.aclose_forcefully(self.stream)
             await self.protocol.handle(Closed())
             self._stop_reading()

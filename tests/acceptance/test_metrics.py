@@ -116,7 +116,8 @@ def check_batches(found: Exposition, *, batches: int) -> None:
     assert set(loaded) == {"direct", "staged", "isolated"}
     tries, timed = found.by("ingest_batches_total", "path"), found.by("ingest_batch_seconds_count", "path")
     assert tries == timed
-    assert found.value("ingest_batches_total", result="refused") == loaded["isolated"]
+    # After a batch that was not clean the next may be isolated at once, without being tried whole.
+    assert 1 <= (found.value("ingest_batches_total", result="refused") or 0) <= loaded["isolated"]
     for path in loaded:
         assert found.value("ingest_batch_seconds_bucket", path=path, le="+Inf") == tries[path]
 
