@@ -20,6 +20,7 @@ from schemathesis.specs.openapi import checks as openapi_checks
 from tests import canaries
 from tests.acceptance.client import BASE, PATIENCE_S, Client
 from tests.acceptance.conftest import Connect
+from tests.acceptance.keyed import Keyring
 from tests.conftest import Psql
 from tests.document import Document
 from tests.processes import Starter
@@ -84,7 +85,7 @@ def example(tour: Tour, method: str, path: str, kind: str = "text/csv") -> Any:
     return operation.body["requestBody"]["content"][kind]["example"]
 
 
-def test_answers_are_as_documented(client: Client, tour: Tour, folder: Path) -> None:
+def test_answers_are_as_documented(client: Client, tour: Tour, folder: Path, service: Starter) -> None:
     """Of every route that there is, when it works and when it is used wrongly: status, headers, every member."""
     upload, preview = f"{BASE}/upload/{{filename}}", f"{BASE}/preview"
     file = example(tour, "PUT", upload)
@@ -130,6 +131,7 @@ def test_answers_are_as_documented(client: Client, tour: Tour, folder: Path) -> 
         tour("HEAD", route)
 
     travel_resumably(tour)
+    travel_the_page(tour, Keyring(service).make("somebody", "read"))
     loaded_from = tour(
         "POST", f"{BASE}/jobs", json={"source": (folder / "a.csv").as_uri(), "dataset": "public.t"}
     ).json()
@@ -141,6 +143,16 @@ def test_answers_are_as_documented(client: Client, tour: Tour, folder: Path) -> 
     there = {str(one) for one in tour.document.operations if one.method != "OPTIONS"}
     # No job has failed here, and the client of this tour speaks no WebSocket.
     assert there - visited == {f"POST {path_of('retry')}", f"GET {path_of('ws')}"}
+
+
+def travel_the_page(tour: Tour, key: str) -> None:
+    """What the page is made of, and its way in and out."""
+    tour("GET", "/page/main.js")
+    tour("GET", "/page/nothing.js")
+    tour("GET", "/session")
+    tour("POST", "/session", headers={"Authorization": f"Bearer {key}"})
+    tour("POST", "/session", headers={"Authorization": "Bearer ing_wrong"})
+    tour("DELETE", "/session")
 
 
 def travel_resumably(tour: Tour) -> None:

@@ -83,7 +83,7 @@ def test_a_file_is_sent_by_keyboard_alone(opened: Opened, service: Starter, psql
     page.keyboard.press("Tab")
     expect(page.locator("#files")).to_be_focused()
     with page.expect_file_chooser() as chooser:
-        page.keyboard.press("Enter")
+        page.keyboard.press("Space")
     file = write(tmp_path / "a.csv", "email,name\na@b.example,A\n")
     chooser.value.set_files(file)
     button = card(page, file).get_by_role("button", name="Upload", exact=True)

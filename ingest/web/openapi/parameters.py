@@ -70,6 +70,8 @@ ANSWER_HEADERS: Json = {
     "WWW-Authenticate": text("which kind of key is asked for"),
     "ETag": text("changes with the answer"),
     "Set-Cookie": text("keeps the key, or forgets it"),
+    "Content-Encoding": text("gzip, where the client takes it"),
+    "Vary": text("request headers that the answer depends on"),
     "Allow": text("methods of this path"),
     "Upgrade": text("websocket"),
     "X-Accel-Buffering": text("no"),

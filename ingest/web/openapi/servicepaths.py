@@ -119,6 +119,15 @@ def _page(kinds: Mapping[str, Kind]) -> Json:
     read = partial(reading, tag="service", kinds=kinds, scopes=(), errors=("E_OPTION",))
     links = answer("The paths; to a client that wants text/html, the page.", schema("Links"))
     links["content"] |= {HTML: {"schema": text()}}
+    links["headers"] = {"Vary": ref("headers", "Vary")}
+    page_file = read(
+        "get_page_file",
+        summary="A file of the page.",
+        ok=answer("Its bytes.", text(), media="text/javascript; charset=utf-8"),
+        parameters=use("page_file"),
+        errors=("E_OPTION", "E_NOT_FOUND"),
+    )
+    page_file["responses"]["200"]["headers"] |= {name: ref("headers", name) for name in ("Vary", "Content-Encoding")}
     cookie = {"headers": {"Set-Cookie": ref("headers", "Set-Cookie")}}
     gone = {"description": "The browser has no key any more."}
     return {
@@ -127,15 +136,7 @@ def _page(kinds: Mapping[str, Kind]) -> Json:
                 "get_links", summary="The page for people, and where things are.", answers={200: links}, scopes=()
             )
         },
-        "/page/{name}": {
-            "get": read(
-                "get_page_file",
-                summary="A file of the page.",
-                ok=answer("Its bytes.", text(), media="text/javascript; charset=utf-8"),
-                parameters=use("page_file"),
-                errors=("E_OPTION", "E_NOT_FOUND"),
-            )
-        },
+        "/page/{name}": {"get": page_file},
         "/session": {
             "get": one(
                 "get_session",
