@@ -34,7 +34,7 @@ from ingest.idempotency import RequestKeys
 from ingest.jobs import Jobs
 from ingest.keys import Keys, check_reachable
 from ingest.measuring import Measuring
-from ingest.memory import give_back
+from ingest.memory import give_back, settle_down
 from ingest.metrics import Metrics, watch_loop
 from ingest.queue import Queue
 from ingest.receiving import Receiving
@@ -154,6 +154,7 @@ async def _serve(
         outer.start_soon(watch_loop, metrics, http_stop)
         if roles.api:
             outer.start_soon(watching.run, database, http_stop)
+        settle_down()
         stopping.ready = True
         announce(f"ingest is ready on {address.url}")
         with stopping.work:
