@@ -233,7 +233,8 @@ async def test_a_lost_lease_cancels_the_run(work: Work, make_work: MakeWork, job
             stolen = await claim(thief)
         await other.execute("SELECT pg_advisory_unlock(1)")
         assert settled(work)
-        assert counted(work).by("ingest_lease_losses_total", "reason") == {"revoked": 1}
+        # The heartbeat hears of it, unless the connection that the rescue has ended asks the fence before.
+        assert counted(work).by("ingest_lease_losses_total", "reason") in ({"revoked": 1}, {"fenced": 1})
         await chunkrun.run(stolen, thief)
         nursery.cancel_scope.cancel()
     assert psql(CHUNK) == "completed|1|2"
