@@ -26,7 +26,7 @@ from tests.document import Document
 from tests.processes import Starter
 
 # Requests for each operation; generated ones find more in minutes than in seconds, but the tests have seconds.
-EXAMPLES = 8
+EXAMPLES = 15
 CHECKS = [
     checks.not_a_server_error,
     openapi_checks.status_code_conformance,
