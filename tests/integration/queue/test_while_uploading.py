@@ -184,6 +184,7 @@ async def test_uploads_and_workers_in_each_others_way(database: Database, psql: 
     moments = random.Random(11)
     over = trio.Event()
     errors: list[str] = []
+    refusals: set[str] = set()
 
     async def upload(stopped_at: int | None, stop: str) -> None:
         job_id, jobs = await receive(database, [], **LOAD), Jobs(database)
@@ -199,7 +200,7 @@ async def test_uploads_and_workers_in_each_others_way(database: Database, psql: 
                     await jobs.add_chunk(job_id, cut(numbers(20), ordinal=ordinal))
                 await complete(database, job_id, [TWENTY] * 10)
             except RequestError as error:
-                assert error.code == "E_UPLOAD_GONE"
+                refusals.add(error.code)
 
     async def work() -> None:
         queue = Queue(database, uuid4())
@@ -226,6 +227,7 @@ async def test_uploads_and_workers_in_each_others_way(database: Database, psql: 
                 pass
         over.set()
     assert errors == []
+    assert refusals <= {"E_UPLOAD_GONE"}
     assert psql("select count(*) from ingest.jobs where state = 'completed' and inserted <> 200") == "0"
     assert psql(
         "select count(*) from ingest.jobs j where inserted <> (select coalesce(sum(g.inserted), 0) from ingest.chunks c"
