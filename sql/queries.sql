@@ -70,9 +70,21 @@ DELETE FROM ingest.workers w WHERE (heartbeat_at < clock_timestamp() - $1::inter
 SELECT greatest(max_stored_rejects - (ingest.count_committed(id)).rejected, 0) FROM ingest.jobs WHERE id = $1;
 
 -- name: insert_rejects
+-- The columns' texts are joined, each followed by $3, with $4 for NULL; the bytes of a raw record in hexadecimal digits.
 INSERT INTO ingest.rejects (job_id, chunk_id, line, byte_offset, column_name, value, code, sqlstate, message, raw, raw_bytes, truncated)
-SELECT $1, $2, * FROM unnest($3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
-                             $10::text[], $11::bytea[], $12::boolean[]);
+SELECT $1, $2, r.line, r.byte_offset, r.column_name, r.value, r.code, r.sqlstate, r.message, r.raw, decode(r.digits, 'hex'), r.truncated
+  FROM unnest(
+       trim_array(string_to_array($5::text, $3::text, $4::text), 1)::bigint[],
+       trim_array(string_to_array($6::text, $3::text, $4::text), 1)::bigint[],
+       trim_array(string_to_array($7::text, $3::text, $4::text), 1),
+       trim_array(string_to_array($8::text, $3::text, $4::text), 1),
+       trim_array(string_to_array($9::text, $3::text, $4::text), 1),
+       trim_array(string_to_array($10::text, $3::text, $4::text), 1),
+       trim_array(string_to_array($11::text, $3::text, $4::text), 1),
+       trim_array(string_to_array($12::text, $3::text, $4::text), 1),
+       trim_array(string_to_array($13::text, $3::text, $4::text), 1),
+       trim_array(string_to_array($14::text, $3::text, $4::text), 1)::boolean[]
+  ) AS r(line, byte_offset, column_name, value, code, sqlstate, message, raw, digits, truncated);
 
 -- name: resolve_rejects
 -- Mark the rejects of job $1 on lines $3 as corrected by job $2; in the transaction that loads the corrected records.

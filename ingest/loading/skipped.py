@@ -11,7 +11,7 @@ from ingest.batch import Batch
 from ingest.database import CopyResult, Notice, Record, Session
 from ingest.errors import RowError
 from ingest.loading.asking import refused_texts
-from ingest.loading.fields import fields
+from ingest.loading.fields import texts
 from ingest.loading.locating import is_one_line_each, located
 from ingest.loading.reasons import Reason
 from ingest.loading.screening import reject_with
@@ -46,14 +46,16 @@ async def skipped_records(
 
 async def _explained(session: Session, batch: Batch, where: Records, skipped: Sequence[int]) -> list[Reject]:
     spec = batch.chunk.spec
-    values = {i: fields(batch.data[where.start[i] : where.end[i]], spec.dialect) for i in skipped}
-    if any(len(found) != len(spec.columns) for found in values.values()):
+    start, end = where.start[skipped].tolist(), where.end[skipped].tolist()
+    found = [
+        (i, texts(batch.data[begin:stop], spec.dialect)) for i, begin, stop in zip(skipped, start, end, strict=True)
+    ]
+    if any(len(values) != len(spec.columns) for _, values in found):
         raise RowError("COPY skipped a record with another number of fields", sqlstate="22P04")
-    texts = [(i, [None if v is None else v.decode() for v in found]) for i, found in values.items()]
-    rows = await refused_texts(session, spec.types, texts) if texts else []
+    rows = await refused_texts(session, spec.types, found) if found else []
     if {row["ordinal"] for row in rows} != set(skipped):
         raise RowError("COPY skipped a record for a reason that cannot be told apart", sqlstate="22P04")
-    by_number = dict(texts)
+    by_number = dict(found)
     rows.sort(key=lambda row: (row["ordinal"], row["place"]))
     return [_reject(batch, where, row, by_number[row["ordinal"]][row["place"] - 1]) for row in rows]
 

@@ -13,7 +13,7 @@ from functools import partial
 
 from ingest.batch import Batch
 from ingest.chunk import Chunk
-from ingest.database import Record, Session, quoted
+from ingest.database import Record, Session, joined, quoted
 from ingest.dialect import Dialect
 from ingest.loading.fields import fields
 from ingest.loading.reasons import Reason
@@ -178,22 +178,21 @@ async def write_rejects(session: Session, batch: Batch, rejects: Sequence[Reject
     """Write a batch's rejects in the open transaction; they are no more than the job may store."""
     if not rejects:
         return
-    texts = [_as_text(reject.raw) for reject in rejects]
-    await session.execute(
-        statement("insert_rejects"),
-        batch.chunk.job_id,
-        batch.chunk.id,
-        [reject.line for reject in rejects],
-        [reject.byte_offset for reject in rejects],
+    raw = [_as_text(reject.raw) for reject in rejects]
+    columns: list[list[str | None]] = [
+        [str(reject.line) for reject in rejects],
+        [str(reject.byte_offset) for reject in rejects],
         [reject.column for reject in rejects],
         [_storable(reject.value) for reject in rejects],
         [reject.code for reject in rejects],
         [reject.sqlstate for reject in rejects],
         [_storable(reject.message) for reject in rejects],
-        texts,
-        [reject.raw if text is None else None for reject, text in zip(rejects, texts, strict=True)],
-        [reject.truncated for reject in rejects],
-    )
+        raw,
+        [reject.raw.hex() if text is None else None for reject, text in zip(rejects, raw, strict=True)],
+        [str(reject.truncated) for reject in rejects],
+    ]
+    end, null, texts = joined(columns)
+    await session.execute(statement("insert_rejects"), batch.chunk.job_id, batch.chunk.id, end, null, *texts)
 
 
 def _as_text(raw: bytes) -> str | None:
