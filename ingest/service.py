@@ -44,7 +44,7 @@ from ingest.stopping import HTTP_GRACE_S, Stopping, watch_signals
 from ingest.storage import Storage, open_storage
 from ingest.uploadrows import UploadRows
 from ingest.watching import Watching
-from ingest.web.app import create_app
+from ingest.web.app import Parts, create_app
 from ingest.web.edge import serve_http
 from ingest.web.health import BatchesInFlight, QueueStatistics, ServiceStatistics, WorkerStatistics
 from ingest.web.metrics import MetricsPage
@@ -109,7 +109,7 @@ async def _serve(
     async with trio.open_nursery() as outer:
         outer.start_soon(resumable.run, stop)
         outer.start_soon(sources.run, stop)
-        app = create_app(
+        parts = Parts(
             settings=settings,
             keys=Keys(database),
             receiving=receiving,
@@ -125,8 +125,8 @@ async def _serve(
             watching=watching,
             metrics=MetricsPage(metrics, Measuring(str(roles), database, receiving, work)),
             draining=stop,
-            health_only=not roles.api,
         )
+        app = create_app(parts, health_only=not roles.api)
         address = await outer.start(
             partial(serve_http, app, host=settings.host, port=settings.port, shutdown=http_stop, grace_s=HTTP_GRACE_S)
         )

@@ -15,7 +15,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import asyncpg
-import structlog
 import trio
 import trio_asyncio
 
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
 
 T = TypeVar("T")
-log = structlog.get_logger(__name__)
 
 # How long a unit of work waits for a free connection, and how long giving one back may take.
 ACQUIRE_S = 10.0
