@@ -1,26 +1,33 @@
 -- What API keys may use: jobs and bytes, counted where all processes see it.
 -- Runnable by `psql -f` after 000_create_tables.sql.
 
+-- Whether a key has as many jobs that have not ended as it may have. Its row is locked until the caller's transaction ends
+-- if that matters, so that of two jobs at once the second sees the first.
+CREATE OR REPLACE FUNCTION ingest.at_open_jobs_limit(p_key uuid) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+    v_limit integer;
+BEGIN
+    SELECT open_jobs INTO v_limit FROM ingest.keys WHERE id = p_key;
+    IF v_limit IS NULL THEN
+        RETURN false;
+    END IF;
+    PERFORM FROM ingest.keys WHERE id = p_key FOR NO KEY UPDATE;
+    RETURN v_limit <= (SELECT count(*) FROM ingest.jobs
+                        WHERE key_id = p_key AND state IN ('receiving', 'pending', 'processing', 'paused'));
+END $$;
+
 -- Whether a key may make another job now: NULL, or which of its limits says no ('open_jobs', 'jobs_per_second').
 -- The key's row is locked until the caller's transaction ends, so that of two jobs at once the second sees the first.
 CREATE OR REPLACE FUNCTION ingest.job_refusal(p_key uuid) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
     v_key ingest.keys;
 BEGIN
-    IF p_key IS NULL THEN
-        RETURN NULL;
-    END IF;
-    SELECT * INTO v_key FROM ingest.keys WHERE id = p_key;
-    IF v_key.open_jobs IS NULL AND v_key.jobs_per_second IS NULL THEN
-        RETURN NULL;
-    END IF;
-    PERFORM FROM ingest.keys WHERE id = p_key FOR NO KEY UPDATE;
-    IF v_key.open_jobs <= (SELECT count(*) FROM ingest.jobs
-                            WHERE key_id = p_key AND state IN ('receiving', 'pending', 'processing', 'paused')) THEN
+    IF ingest.at_open_jobs_limit(p_key) THEN
         RETURN 'open_jobs';
     END IF;
+    SELECT * INTO v_key FROM ingest.keys WHERE id = p_key AND jobs_per_second IS NOT NULL FOR NO KEY UPDATE;
     -- As a window: of the last max(1, rate) jobs, the first was made more than max(1, rate) / rate seconds ago.
-    IF v_key.jobs_per_second IS NOT NULL
+    IF FOUND
        AND greatest(floor(v_key.jobs_per_second), 1) <= (
            SELECT count(*) FROM ingest.jobs
             WHERE key_id = p_key AND created_at > clock_timestamp()

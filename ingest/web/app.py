@@ -78,7 +78,7 @@ def create_app(
     )
     source_jobs = SourceJobs(sources, draining=draining, upload_idle_s=settings.upload_idle_s)
     previews = Previews(datasets, upload_idle_s=settings.upload_idle_s, max_record_bytes=settings.max_record_bytes)
-    streams = Streams(jobs, watching, draining=draining)
+    streams = Streams(watching, draining=draining)
     api = create_api(
         jobs=jobs,
         rejects=rejects,

@@ -56,9 +56,10 @@ class Authenticator:
         self._wrong = Buckets(MOST_ADDRESSES)
         self._requests = Buckets(MOST_KEYS)
 
-    async def identify(self, text: str, address: str) -> KeyRow:
+    async def identify(self, text: str, address: str, *, again: bool = False) -> KeyRow:
         """Return the key that a client at `address` has sent, if it is good and has requests left this second.
 
+        `again`: for a request that was let in and is still open; it does not count once more.
         Raises RequestError (E_KEY, E_THROTTLED, E_QUOTA), DatabaseError. Cancellation changes nothing.
         """
         key = read_key(text)
@@ -66,7 +67,8 @@ class Authenticator:
             raise RequestError("this is not a key of this service: one begins with ing_", code="E_KEY")
         checked = await self._lookup(key, network_of(address))
         self._check_state(checked)
-        self._check_rate(checked.row)
+        if not again:
+            self._check_rate(checked.row)
         await self._note_use(checked)
         return checked.row
 

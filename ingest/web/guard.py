@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from typing import Protocol
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -27,6 +28,7 @@ from ingest.web.metering import Allowances, metered
 from ingest.web.options import job_id_from
 from ingest.web.problems import internal_problem, problem
 from ingest.web.requests import KEY_COOKIE, completed, request_id_for
+from ingest.web.standing import remember
 from ingest.web.tus import is_tus
 from ingest.web.uploads import respond
 
@@ -122,6 +124,7 @@ class Guard:
             check_same_origin(headers)
         caller = await self._caller(scope, sent, kept, found)
         scope["state"]["caller"] = caller
+        remember(scope, partial(self._caller, scope, sent, kept, found, again=True))
         if changes and caller is ANYBODY:
             check_same_origin(headers)
         if found.route.needs and not caller.may(found.route.needs):
@@ -130,13 +133,19 @@ class Guard:
         return found, caller
 
     async def _caller(
-        self, scope: HTTPScope | WebsocketScope, sent: bytes | None, kept: str | None, found: Found
+        self,
+        scope: HTTPScope | WebsocketScope,
+        sent: bytes | None,
+        kept: str | None,
+        found: Found,
+        *,
+        again: bool = False,
     ) -> Caller:
         address = scope["client"][0] if scope["client"] else ""
         if sent is not None:
-            return (await self._authenticator.identify(_bearer(sent), address)).caller
+            return (await self._authenticator.identify(_bearer(sent), address, again=again)).caller
         if kept is not None and found.route.needs:
-            return (await self._authenticator.identify(kept, address)).caller
+            return (await self._authenticator.identify(kept, address, again=again)).caller
         if kept is not None and found.route.greets:
             try:
                 return (await self._authenticator.identify(kept, address)).caller

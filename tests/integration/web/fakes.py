@@ -90,6 +90,10 @@ class FakeUpload:
         if self.head.startswith(b"wrong"):
             raise FileError("the header does not fit", code="E_HEADER_MISMATCH", missing=["a"], unknown=["wrong"])
 
+    async def stay(self) -> None:
+        """Say that nobody wants the rest."""
+        raise RequestError("the job no longer takes data", code="E_UPLOAD_GONE")
+
     async def finish(self) -> JobView:
         """Return the job."""
         if self.size == 0:
