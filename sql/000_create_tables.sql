@@ -94,7 +94,9 @@ CREATE TABLE IF NOT EXISTS ingest.jobs (
                                         OR records = inserted + updated + unchanged + skipped + rejected),
     CONSTRAINT whole_if_loaded_as_such CHECK (load = 'after_upload' OR mode = 'batches')
 );
-CREATE INDEX IF NOT EXISTS jobs_newest_first ON ingest.jobs (created_at DESC, id DESC);
+-- With what jobs are filtered by, so that those of a name are found in the index alone.
+CREATE INDEX IF NOT EXISTS jobs_newest_first ON ingest.jobs (created_at DESC, id DESC)
+    INCLUDE (filename, state, dataset, owner);
 -- With id, so that a page of them and their number are found in the index alone.
 CREATE INDEX IF NOT EXISTS jobs_of_state ON ingest.jobs (state, created_at DESC, id DESC);
 CREATE INDEX IF NOT EXISTS jobs_of_dataset ON ingest.jobs (dataset, created_at DESC, id DESC) INCLUDE (state);

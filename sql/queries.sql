@@ -185,6 +185,22 @@ SELECT id FROM ingest.jobs
 SELECT count(*) FROM ingest.jobs
  WHERE ($1::text IS NULL OR state = $1) AND ($2::text IS NULL OR dataset = $2) AND ($3::text IS NULL OR owner = $3);
 
+-- name: page_of_jobs_by_name
+-- Those whose file's name contains $6 in whatever case, of the newest 100,000 jobs: more are never looked through.
+SELECT id FROM ingest.jobs
+ WHERE ($3::text IS NULL OR state = $3) AND ($4::text IS NULL OR dataset = $4) AND ($5::text IS NULL OR owner = $5)
+   AND created_at > (SELECT coalesce((SELECT created_at FROM ingest.jobs ORDER BY created_at DESC, id DESC
+                                      OFFSET 100000 LIMIT 1), '-infinity'))
+   AND strpos(lower(filename), lower($6)) > 0
+ ORDER BY created_at DESC, id DESC LIMIT $1 OFFSET $2;
+
+-- name: count_jobs_by_name
+SELECT count(*) FROM ingest.jobs
+ WHERE ($1::text IS NULL OR state = $1) AND ($2::text IS NULL OR dataset = $2) AND ($3::text IS NULL OR owner = $3)
+   AND created_at > (SELECT coalesce((SELECT created_at FROM ingest.jobs ORDER BY created_at DESC, id DESC
+                                      OFFSET 100000 LIMIT 1), '-infinity'))
+   AND strpos(lower(filename), lower($4)) > 0;
+
 -- name: page_of_chunks
 SELECT c.ordinal, c.state AS status, c.attempt, c.worker_id, w.host AS worker_host, w.pid AS worker_pid, c.file_offset,
        c.length_bytes, c.first_line, c.records, cardinality(c.batch_ends) AS batches,

@@ -51,7 +51,14 @@ class Jobs(Protocol):
     async def get(self, job_id: UUID) -> JobView | None: ...
 
     async def page(
-        self, *, page: int, limit: int, status: JobState | None, dataset: str | None, owner: str | None
+        self,
+        *,
+        page: int,
+        limit: int,
+        status: JobState | None,
+        dataset: str | None,
+        owner: str | None,
+        filename: str | None,
     ) -> tuple[list[JobView], int]: ...
 
     async def chunks(self, job_id: UUID, *, page: int, limit: int) -> tuple[list[dict[str, Any]], int]: ...
@@ -129,7 +136,7 @@ class Views:
 
     async def jobs(self) -> Answer:
         """Return a page of jobs, newest first."""
-        values = _query(*PAGING, "status", "dataset")
+        values = _query(*PAGING, "status", "dataset", "filename")
         page, limit = options.page(values)
         found, total = await self._jobs.page(
             page=page,
@@ -137,6 +144,7 @@ class Views:
             status=options.status(values),
             dataset=values.get("dataset") or None,
             owner=_caller().only_owner,
+            filename=values.get("filename") or None,
         )
         return _page("jobs", [job_body(view) for view in found], page, limit, total)
 

@@ -149,11 +149,9 @@ class FakeJobs:
         self._ask(job_id=job_id)
         return next((view for view in self.views if view.id == job_id), None)
 
-    async def page(
-        self, *, page: int, limit: int, status: JobState | None, dataset: str | None, owner: str | None
-    ) -> tuple[list[JobView], int]:
+    async def page(self, *, page: int, limit: int, **wanted: JobState | str | None) -> tuple[list[JobView], int]:
         """Return all jobs as one page."""
-        self._ask(page=page, limit=limit, status=status, dataset=dataset, owner=owner)
+        self._ask(page=page, limit=limit, **wanted)
         return self.views, len(self.views)
 
     async def chunks(self, job_id: UUID, *, page: int, limit: int) -> tuple[list[dict[str, Any]], int]:
