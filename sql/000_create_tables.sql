@@ -32,6 +32,16 @@ CREATE TABLE IF NOT EXISTS ingest.key_usage (
     bytes  bigint NOT NULL CHECK (bytes >= 0),
     PRIMARY KEY (key_id, day)
 ) WITH (fillfactor = 50);
+
+-- The session of a browser that has signed in with a key: the hash of the token in its cookie.
+CREATE TABLE IF NOT EXISTS ingest.sessions (
+    token_sha256 bytea PRIMARY KEY CHECK (length(token_sha256) = 32),
+    key_id       uuid NOT NULL REFERENCES ingest.keys ON DELETE CASCADE,
+    expires_at   timestamptz NOT NULL
+);
+CREATE INDEX IF NOT EXISTS sessions_of_key ON ingest.sessions (key_id, expires_at DESC);
+CREATE INDEX IF NOT EXISTS sessions_expiring ON ingest.sessions (expires_at);
+
 -- An Idempotency-Key: one request of a client, which makes its jobs once however often it is sent. Whoever serves the
 -- request holds the key and renews it; the jobs themselves say which of its files are in.
 CREATE TABLE IF NOT EXISTS ingest.request_keys (

@@ -499,6 +499,24 @@ SELECT id, prefix, secret_sha256, owner, scopes, bytes_per_day, requests_per_sec
        extract(epoch FROM expires_at - clock_timestamp())::float8 AS expires_in_s
   FROM ingest.keys WHERE prefix = $1;
 
+-- name: key_by_session
+-- The key that session $1 was begun with; its end is that of the session, if that comes first.
+SELECT k.id, k.prefix, k.secret_sha256, k.owner, k.scopes, k.bytes_per_day, k.requests_per_second,
+       k.revoked_at IS NOT NULL AS revoked,
+       extract(epoch FROM least(k.expires_at, s.expires_at) - clock_timestamp())::float8 AS expires_in_s
+  FROM ingest.sessions s JOIN ingest.keys k ON k.id = s.key_id WHERE s.token_sha256 = $1;
+
+-- name: begin_session
+SELECT ingest.begin_session($1, $2, $3);
+
+-- name: end_session
+DELETE FROM ingest.sessions WHERE token_sha256 = $1;
+
+-- name: forget_sessions
+-- Those that have ended, by themselves or with their key.
+DELETE FROM ingest.sessions s USING ingest.keys k
+ WHERE k.id = s.key_id AND (least(k.expires_at, s.expires_at) < clock_timestamp() OR k.revoked_at IS NOT NULL);
+
 -- name: list_keys
 SELECT k.prefix, k.owner, k.scopes, k.bytes_per_day, k.open_jobs, k.requests_per_second, k.jobs_per_second, k.created_at,
        k.expires_at, k.revoked_at, k.last_used_at, coalesce(u.bytes, 0) AS bytes_today,

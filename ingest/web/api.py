@@ -51,15 +51,9 @@ class Jobs(Protocol):
     async def get(self, job_id: UUID) -> JobView | None: ...
 
     async def page(
-        self,
-        *,
-        page: int,
-        limit: int,
-        status: JobState | None,
-        dataset: str | None,
-        owner: str | None,
+        self, *, page: int, limit: int, status: JobState | None, dataset: str | None, owner: str | None,
         filename: str | None,
-    ) -> tuple[list[JobView], int]: ...
+    ) -> tuple[list[JobView], int]: ...  # fmt: skip
 
     async def chunks(self, job_id: UUID, *, page: int, limit: int) -> tuple[list[dict[str, Any]], int]: ...
 
@@ -84,6 +78,7 @@ def create_api(
     health: HealthSource,
     metrics: MetricsPage,
     draining: trio.Event,
+    sessions: pages.Sessions,
     health_only: bool = False,
 ) -> QuartTrio:
     """Return the Quart-Trio application with all routes that are not uploads, or with health and metrics alone."""
@@ -117,7 +112,7 @@ def create_api(
     )
     for rule, view in probe_routes + (() if health_only else view_routes):
         api.add_url_rule(rule, rule, _responding(view))
-    changes = (*ControlViews(control, retrying, views.find).routes(), *pages.CHANGES)
+    changes = (*ControlViews(control, retrying, views.find).routes(), *pages.SessionViews(sessions).routes())
     for method, rule, view in () if health_only else changes:
         api.add_url_rule(rule, f"{method} {rule}", _responding(view), methods=[method])
     api.register_error_handler(IngestError, _on_ingest_error)

@@ -70,7 +70,7 @@ ANSWER_HEADERS: Json = {
     "Retry-After": whole("seconds to wait"),
     "WWW-Authenticate": text("which kind of key is asked for"),
     "ETag": text("changes with the answer"),
-    "Set-Cookie": text("keeps the key, or forgets it"),
+    "Set-Cookie": text("keeps the token of a session, or forgets it"),
     "Content-Encoding": text("gzip, where the client takes it"),
     "Vary": text("request headers that the answer depends on"),
     "Allow": text("methods of this path"),
