@@ -148,7 +148,7 @@ def _page(kinds: Mapping[str, Kind]) -> Json:
             "post": one(
                 "sign_in",
                 summary="Begin a session with the key of the request, for the page; a cookie holds its token.",
-                description="HttpOnly, SameSite=Strict, for twelve hours. With it, changes must come from our own origin.",
+                description="HttpOnly, SameSite=Strict, for 12 hours. With it, changes must come from our own origin.",
                 answers={200: answer("The caller.", schema("Session")) | cookie},
                 errors=("E_OPTION", *DATABASE_ERRORS),
                 scopes=("upload", "read", "control", "metrics", "admin"),
