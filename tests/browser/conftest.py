@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.needed import missing
 from tests.processes import Process
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -67,7 +68,7 @@ def chromium() -> Iterator[playwright.Browser]:
     """The Chromium of this machine, or the one that INGEST_TEST_BROWSER names; none is ever downloaded."""
     program = _program()
     if program is None:
-        pytest.skip(f"none of {', '.join(PROGRAMS)} is installed (INGEST_TEST_BROWSER names another)")
+        missing(f"no Chromium: none of {', '.join(PROGRAMS)} is installed (INGEST_TEST_BROWSER names another)")
     driver = _driver()
     try:
         # Its own sandbox needs rights that containers do not have; it only ever sees our pages.
