@@ -59,6 +59,13 @@ SELECT ingest.unregister_worker($1);
 -- Workers that said they run on host $1, and are not $2.
 SELECT id, pid, started_at FROM ingest.workers WHERE host = $1 AND id <> $2;
 
+-- name: newest_workers
+-- Those that were heard of lately, whatever process they are, with the chunks they have; newest first.
+SELECT w.id, w.host, w.pid, w.version, w.draining,
+       greatest(extract(epoch FROM clock_timestamp() - w.heartbeat_at), 0)::float8 AS heartbeat_age_s,
+       (SELECT count(*) FROM ingest.chunks c WHERE c.state = 'processing' AND c.worker_id = w.id) AS chunks
+  FROM ingest.workers w ORDER BY w.started_at DESC, w.id LIMIT 100;
+
 -- name: forget_workers
 -- Workers that have been silent for longer than $1, or are named in $2, and hold nothing.
 DELETE FROM ingest.workers w WHERE (heartbeat_at < clock_timestamp() - $1::interval OR id = ANY ($2))
