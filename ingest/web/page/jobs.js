@@ -93,7 +93,7 @@ function row(job) {
   return h('tr', {},
     h('td', { class: 'file' }, h('a', { href: `#/jobs/${job.id}`, title: job.filename }, h('bdi', {}, job.filename)), h('span', { class: 'soft' }, job.dataset)),
     h('td', {}, badge(job.status)),
-    h('td', { class: 'bar' }, h('progress', { max: 1, value: job.progress, 'aria-label': `progress of ${job.filename}` }), h('span', { class: 'n' }, percent(job.progress))),
+    h('td', { class: 'bar' }, h('progress', { class: job.status, max: 1, value: job.progress, 'aria-label': `progress of ${job.filename}` }), h('span', { class: 'n' }, percent(job.progress))),
     h('td', { class: 'n' }, count(job.processed_rows)),
     h('td', { class: job.failed_rows ? 'n bad' : 'n' }, count(job.failed_rows)),
     h('td', { class: 'n' }, size(job.bytes_received)),

@@ -83,6 +83,7 @@ watch(() => {
   const badge = at('service')
   say(badge, word)
   badge.className = `service ${word}`
+  badge.title = `The service: ${word}`
   const text = !reachable ? 'The service does not answer. Uploads wait and go on by themselves; what is shown may be old.'
     : draining ? 'The service is stopping: it takes no new files. Uploads wait and go on by themselves when it is back.'
       : word === 'ok' || word === 'connecting' ? '' : `The service is not well: ${word}.`
