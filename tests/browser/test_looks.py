@@ -90,7 +90,9 @@ def until_processing(watched: Watched) -> None:
 
 def test_every_view(opened: Opened, service: Starter, psql: Psql, tmp_path: Path, looking: Look) -> None:
     psql("create table t (id int primary key, name text)")
-    page = opened(service()).go()
+    watched = opened(service())
+    watched.tolerates.append("status of 404")  # of a job that is not there
+    page = watched.go()
     looks = looking(page)
     expect(page.get_by_text("No jobs yet")).to_be_visible()
     looks.at("empty")
@@ -126,7 +128,6 @@ def test_every_state_of_a_job(opened: Opened, service: Starter, psql: Psql, look
     psql(SLOW_TABLE + "create table u (a int)")
     process = service("api", **SMALL)
     watched = opened(process)
-    watched.tolerates.append("status of 404")  # the job that was deleted
 
     def sent(name: str, dataset: str, rows: int) -> str:
         content = "a,b\n" if dataset.endswith("t") else "a\n"

@@ -1,7 +1,7 @@
 // One job, live: state, progress, counts that add up, rate, chunks, errors in words, and what can be done with it.
 
 import { ask, jobPath, json } from './api.js'
-import { badge, blank, confirmed, h, put, say, titled } from './dom.js'
+import { badge, confirmed, h, nothing, put, say, titled } from './dom.js'
 import { count, counted, moment, percent, size, span } from './format.js'
 import { rejectsOf } from './rejects.js'
 import { may } from './store.js'
@@ -32,13 +32,13 @@ export function showJob(main, id) {
     listen()
     clock = setInterval(() => job && view.time(job), 1000)
   }, (problem) => {
-    if (!left && problem.status !== 401) put(main, blank(problem.status === 404 ? 'There is no such job' : 'The job cannot be shown', problem.message, h('a', { href: '#/' }, 'All jobs')))
+    if (!left && problem.status !== 401) put(main, nothing(problem.status === 404 ? 'There is no such job' : 'The job cannot be shown', problem.message, h('a', { href: '#/' }, 'All jobs')))
   })
 
   function listen() {
     stop()
     if (FINAL.includes(job.status)) return
-    stop = follow(id, { job: take, live: view.live, gone: () => put(main, blank('The job was deleted', '', h('a', { href: '#/' }, 'All jobs'))) })
+    stop = follow(id, { job: take, live: view.live, gone: () => put(main, nothing('The job was deleted', '', h('a', { href: '#/' }, 'All jobs'))) })
   }
 
   function take(found) {

@@ -37,7 +37,7 @@ export function showStatus(main) {
         ['Connections', s.database?.pool && `${s.database.pool.open - s.database.pool.idle} busy of ${s.database.pool.limit}`],
         ['Memory', s.memory && `${size(s.memory.rss_bytes)}, at most ${size(s.memory.peak_bytes)}`]]),
       s.worker && facts('Worker of this process', [['Last heartbeat', `${span(s.worker.heartbeat_age_s)} ago`], ['Chunks at work', count(s.worker.chunks)],
-        ['Batches in flight', `${count(s.worker.batches_in_flight.queued)} queued, ${count(s.worker.batches_in_flight.writing)} being written`],
+        ['Batches in flight', `${count(s.worker.batches_in_flight.queued)} queued, ${count(s.worker.batches_in_flight.writing)} writing`],
         ['Last batch took', s.worker.last_batch_s === null ? '–' : span(s.worker.last_batch_s)]]),
       s.queue && facts('Queue', [['Chunks waiting', count(s.queue.pending)], ['Chunks at work', count(s.queue.processing)], ['Oldest waits for', span(s.queue.oldest_age_s)]]),
       stats?.workers && workers(stats.workers),
