@@ -221,7 +221,10 @@ def _update() -> str:
 
 
 def _definition(order: str) -> str:
-    columns = "".join(f'[columns.{name}]\ntype = "{sql_type}"\n' for name, sql_type in data.COLUMNS.items())
+    # As COPY reads them: blanks around a text are part of it.
+    columns = "".join(
+        f'[columns.{name}]\ntype = "{sql_type}"\ntrim = false\n' for name, sql_type in data.COLUMNS.items()
+    )
     head = f'name = "lineitem_{order}"\ntable = "public.lineitem"\nkey = ["l_orderkey", "l_linenumber"]\n'
     return f'{head}mode = "upsert"\norder = "{order}"\n{columns}'
 

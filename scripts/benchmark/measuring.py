@@ -56,6 +56,11 @@ class Use:
     database_peak_mb: float = 0.0
     peaks_mb: dict[int, float] = field(default_factory=dict)
 
+    def look_at_peaks(self) -> None:
+        """Note how much memory the processes have had so far."""
+        for pid in list(self.peaks_mb):
+            self.peaks_mb[pid] = max(self.peaks_mb[pid], peak_rss_mb(pid))
+
 
 @contextmanager
 def watched(postmaster: psutil.Process, *pids: int) -> Iterator[Use]:
@@ -66,8 +71,7 @@ def watched(postmaster: psutil.Process, *pids: int) -> Iterator[Use]:
     def look() -> None:
         next_look = 0.0
         while not ended.wait(LOOK_AT_PEAKS_S):
-            for pid in list(use.peaks_mb):
-                use.peaks_mb[pid] = max(use.peaks_mb[pid], peak_rss_mb(pid))
+            use.look_at_peaks()
             if time.monotonic() >= next_look:
                 next_look = time.monotonic() + LOOK_S
                 private = sum(map(private_mb, descendants(postmaster)))
@@ -80,6 +84,7 @@ def watched(postmaster: psutil.Process, *pids: int) -> Iterator[Use]:
     finally:
         ended.set()
         looking.join()
+        use.look_at_peaks()
         _await_ends(postmaster, backends)
         use.database_cpu_s = cpu_of_server(postmaster) - began_s
 

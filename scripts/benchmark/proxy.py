@@ -130,6 +130,8 @@ class _Way:
         tasks = [asyncio.create_task(direction) for direction in (there, back)]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            pass  # the proxy ends; asyncio would print a traceback for each connection
         finally:
             for task in tasks:
                 task.cancel()
