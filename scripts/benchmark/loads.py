@@ -13,7 +13,7 @@ from pathlib import Path
 
 from scripts.benchmark import data
 from scripts.benchmark.contest import Contender, Race, Target
-from scripts.benchmark.measuring import BenchmarkError, Cost, cost, cpu_of, run_programs, watched
+from scripts.benchmark.measuring import BenchmarkError, Cost, cost, cpu_of, run_programs, touch_memory, watched
 from scripts.benchmark.running import Ends, running
 from scripts.benchmark.server import Server
 from scripts.benchmark.tables import Arena, arena, copy_command
@@ -159,6 +159,7 @@ def service_turn(table: Arena, given: Load) -> Cost:
     """Let this service receive the file, then measure how it loads what it has stored."""
     table.reset()
     with running(table.server.dsn, settings=dict(given.settings)) as service, Ends(table.server.dsn) as ends:
+        touch_memory(table.size)
         sent = time.perf_counter()
         job_id = service.put(given.path, given.dataset, **dict(given.options))["id"]
         stored, cpu_s = time.perf_counter(), cpu_of(service.process)
@@ -202,6 +203,7 @@ def pgloader_turn(table: Arena, path: Path, folder: Path) -> Callable[[], Cost]:
 
 def _programs_turn(table: Arena, programs: Sequence[Sequence[str]]) -> Cost:
     table.reset()
+    touch_memory(table.size)
     found = run_programs(table.server.postmaster(), *programs)
     table.check()
     return found

@@ -141,6 +141,18 @@ def peak_rss_mb(pid: int) -> float:
         return 0.0
 
 
+def touch_memory(size: int) -> None:
+    """Have the system own `size` bytes of memory that it has just used, and has free.
+
+    A virtual machine may give memory that was free for a second back to its host, and gets it back at a tenth of the
+    speed: who comes right after somebody who has freed a lot would win. So everybody comes right after this.
+    """
+    piece = bytes(1 << 20)
+    with tempfile.TemporaryFile() as file:
+        for _ in range(0, size, len(piece)):
+            file.write(piece)
+
+
 def run_programs(postmaster: psutil.Process, *programs: Sequence[str]) -> Cost:
     """Run programs at the same time; returns what they and the server used. Raises BenchmarkError when one fails."""
     with ExitStack() as held, watched(postmaster) as use:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from scripts.benchmark import data
 from scripts.benchmark.contest import Contender, Race, Target
-from scripts.benchmark.measuring import BenchmarkError, Cost, cost, cpu_of, watched
+from scripts.benchmark.measuring import BenchmarkError, Cost, cost, cpu_of, touch_memory, watched
 from scripts.benchmark.proxy import proxied
 from scripts.benchmark.running import Ends, running
 from scripts.benchmark.server import Server
@@ -83,6 +83,7 @@ def workers_turn(table: Arena, path: Path, count: int) -> Cost:
         ends = held.enter_context(Ends(table.server.dsn))
         settings = {"STORAGE_URL": f"file://{api.home / 'objects'}", **ONE_WRITER}
         workers = [held.enter_context(running(proxy.dsn, "worker", settings=settings)) for _ in range(count)]
+        touch_memory(table.size)
         job_id = api.put(path, "public.lineitem")["id"]
         stored, cpu_s = time.perf_counter(), sum(cpu_of(worker.process) for worker in workers)
         pids = {worker.process.pid: f"worker {number}" for number, worker in enumerate(workers, 1)}

@@ -17,14 +17,22 @@ def copy_command(table: str, path: Path, options: str = "") -> str:
     return rf"\copy {table} from '{path}' with (format csv, header true{options})"
 
 
+# What is written in all, in sizes of the file.
+TIMES = 4
+
+
 @dataclass(frozen=True, slots=True)
 class Arena:
-    """Where a race takes place. `table` is made by `make`; it must be as `digest` says after a turn."""
+    """Where a race takes place. `table` is made by `make`; it must be as `digest` says after a turn.
+
+    `size` is how much memory a turn needs at most for files that are written: chunks, table, indexes, log.
+    """
 
     server: Server
     table: str
     make: str
     digest: str
+    size: int
 
     @property
     def rows(self) -> int:
@@ -52,4 +60,5 @@ def arena(server: Server, table: str, columns: str, path: Path, *, after: str = 
         f"set client_min_messages = warning; drop table if exists reference; create table reference ({columns});"
         f"\n{copy_command('reference', path, options)}\nvacuum analyze reference;"
     )
-    return Arena(server, table, f"create table {table} ({columns}); {after}", server.sql(DIGEST.format("reference")))
+    make = f"create table {table} ({columns}); {after}"
+    return Arena(server, table, make, server.sql(DIGEST.format("reference")), TIMES * path.stat().st_size)

@@ -16,7 +16,7 @@ import psutil
 
 from scripts.benchmark import data
 from scripts.benchmark.contest import Contender, Race, Target
-from scripts.benchmark.measuring import Cost, cost, cpu_of, watched
+from scripts.benchmark.measuring import Cost, cost, cpu_of, touch_memory, watched
 from scripts.benchmark.running import Ends, running, send
 from scripts.benchmark.server import Server
 from scripts.benchmark.tables import Arena, arena
@@ -81,6 +81,7 @@ def while_turn(table: Arena, path: Path) -> Cost:
 def _loading_turn(table: Arena, path: Path, load: str) -> Cost:
     table.reset()
     with running(table.server.dsn) as service, Ends(table.server.dsn) as ends:
+        touch_memory(table.size)
         cpu_s = cpu_of(service.process)
         with watched(table.server.postmaster(), service.process.pid) as use:
             began = time.perf_counter()
@@ -110,6 +111,7 @@ def peer_turn(server: Server, path: Path, way: str) -> Cost:
 
 
 def _sent(server: Server, process: psutil.Process, url: str, target: str, path: Path) -> Cost:
+    touch_memory(2 * path.stat().st_size)
     cpu_s = cpu_of(process)
     with watched(server.postmaster(), process.pid) as use:
         began = time.perf_counter()
