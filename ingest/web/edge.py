@@ -33,8 +33,8 @@ from ingest.errors import SettingsError
 from ingest.web.listening import Address, listen
 from ingest.web.protocol import MESSAGE_BYTES, Http1
 
-# The subclasses below reach into these two; another version must be read and tried before it is allowed here.
-TRIED_VERSIONS = {"hypercorn": "0.18.0", "quart-trio": "0.12.0"}
+# The subclasses below reach into these; another version must be read and tried before it is allowed here.
+TRIED_VERSIONS = {"h11": "0.16.0", "hypercorn": "0.18.0", "quart-trio": "0.12.0"}
 
 # How long a client may leave a piece of an answer unread: long enough for a pause, short enough to get the memory back.
 SEND_STALL_S = 60.0
