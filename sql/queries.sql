@@ -19,6 +19,10 @@ SELECT ingest.renew_leases($1, $2, $3, $4) AS chunk_id;
 -- name: commit_batch
 SELECT ingest.commit_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11);
 
+-- name: commit_batch_with_rejects
+SELECT ingest.commit_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) AS outcome, stored
+  FROM ingest.store_rejects($12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26) AS stored;
+
 -- name: finish_chunk
 SELECT ingest.finish_chunk($1, $2);
 
@@ -72,14 +76,10 @@ DELETE FROM ingest.workers w WHERE (heartbeat_at < clock_timestamp() - $1::inter
    AND NOT EXISTS (SELECT FROM ingest.leases l WHERE l.worker_id = w.id);
 
 -- name: room_for_rejects
--- How many rejected records job $1 may still store. Batches that are committed at the same moment do not see each other:
--- a job may so store the rejects of a few batches more.
-SELECT greatest(max_stored_rejects - (ingest.count_committed(id)).rejected, 0) FROM ingest.jobs WHERE id = $1;
+SELECT ingest.room_for_rejects($1);
 
--- name: insert_rejects
-INSERT INTO ingest.rejects (job_id, chunk_id, line, byte_offset, column_name, value, code, sqlstate, message, raw, raw_bytes, truncated)
-SELECT $1, $2, * FROM unnest($3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
-                             $10::text[], $11::bytea[], $12::boolean[]);
+-- name: store_rejects
+SELECT ingest.store_rejects($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15);
 
 -- name: resolve_rejects
 -- Mark the rejects of job $1 on lines $3 as corrected by job $2; in the transaction that loads the corrected records.

@@ -70,7 +70,7 @@ def test_a_cancelled_job_stops_and_says_what_stayed(
     assert job["error"]["message"] == f"cancelled; {rows} rows of the file are in the table and stay there"
     assert count(psql, "lineitem") == rows
     assert client.job(job_id)["processed_rows"] == rows
-    assert stored() == []
+    until(lambda: stored() == [], "the objects are gone")
     for action in ("cancel", "pause", "resume", "retry"):
         answer = client.post(f"{BASE}/jobs/{job_id}/{action}")
         assert (answer.status_code, answer.json()["state"]) == (409, "cancelled")
