@@ -26,7 +26,7 @@ LAYERS = {
     1: {"database", "statements", "datasetfiles", "logs", "memory", "client", "metrics", "assets"},
     0: {
         "definitions",
-        "caller", "apikey", "job", "spec", "budget", "formats", "formula", "chunk", "batch", "reject", "accounts", "dialect", "header", "splitter", "bits", "settings", "errors",
+        "caller", "apikey", "session", "job", "spec", "budget", "formats", "formula", "chunk", "batch", "reject", "accounts", "dialect", "header", "splitter", "bits", "settings", "errors",
         "compression", "unpacking", "digests",
     },
 }  # fmt: skip

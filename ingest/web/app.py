@@ -23,6 +23,7 @@ from ingest.settings import Settings
 from ingest.watching import Watching
 from ingest.web.access import caller_of
 from ingest.web.api import Datasets, Jobs, create_api
+from ingest.web.auth import Authenticator
 from ingest.web.control import Control, Retrying
 from ingest.web.guard import Guard, KeySource
 from ingest.web.health import HealthSource
@@ -78,8 +79,10 @@ def create_app(
     )
     source_jobs = SourceJobs(sources, draining=draining, upload_idle_s=settings.upload_idle_s)
     previews = Previews(datasets, upload_idle_s=settings.upload_idle_s, max_record_bytes=settings.max_record_bytes)
-    streams = Streams(jobs, watching, draining=draining)
+    streams = Streams(watching, draining=draining)
+    authenticator = Authenticator(keys)
     api = create_api(
+        sessions=authenticator,
         jobs=jobs,
         rejects=rejects,
         retrying=retrying,
@@ -90,7 +93,7 @@ def create_app(
         draining=draining,
         health_only=health_only,
     )
-    guard = Guard(settings, keys, probes_only=health_only)
+    guard = Guard(settings, keys, authenticator, probes_only=health_only)
 
     def in_front_of_api(scope: HTTPScope) -> Handler:
         path = scope["raw_path"]

@@ -54,6 +54,8 @@ class Upload(Protocol):
 
     async def finish(self) -> JobView: ...
 
+    async def stay(self) -> None: ...
+
 
 class Receiving(Protocol):
     """The only place an upload's bytes go to."""
@@ -210,12 +212,15 @@ class Uploads:
             return await repetition.finish()
         try:
             async with self._receiving.upload(options) as upload:
+                asked.body.waiting = upload.stay
                 while data := await source.next():
                     await upload.feed(data)
                 return await upload.finish()
         except RequestError as error:
             name_allowed(error)
             raise
+        finally:
+            asked.body.waiting = None
 
 
 def name_allowed(error: RequestError) -> None:

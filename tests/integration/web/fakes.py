@@ -90,6 +90,10 @@ class FakeUpload:
         if self.head.startswith(b"wrong"):
             raise FileError("the header does not fit", code="E_HEADER_MISMATCH", missing=["a"], unknown=["wrong"])
 
+    async def stay(self) -> None:
+        """Say that nobody wants the rest."""
+        raise RequestError("the job no longer takes data", code="E_UPLOAD_GONE")
+
     async def finish(self) -> JobView:
         """Return the job."""
         if self.size == 0:
@@ -149,11 +153,9 @@ class FakeJobs:
         self._ask(job_id=job_id)
         return next((view for view in self.views if view.id == job_id), None)
 
-    async def page(
-        self, *, page: int, limit: int, status: JobState | None, dataset: str | None, owner: str | None
-    ) -> tuple[list[JobView], int]:
+    async def page(self, *, page: int, limit: int, **wanted: JobState | str | None) -> tuple[list[JobView], int]:
         """Return all jobs as one page."""
-        self._ask(page=page, limit=limit, status=status, dataset=dataset, owner=owner)
+        self._ask(page=page, limit=limit, **wanted)
         return self.views, len(self.views)
 
     async def chunks(self, job_id: UUID, *, page: int, limit: int) -> tuple[list[dict[str, Any]], int]:
@@ -300,6 +302,7 @@ class FakeKeys:
 
     def __init__(self) -> None:
         self.rows: dict[str, KeyRow] = {}
+        self.sessions: dict[bytes, KeyRow] = {}
         self.owners: dict[UUID, str] = {}
         self.left: int | None = None
         self.used = 0
@@ -315,6 +318,21 @@ class FakeKeys:
         """Return the key."""
         self._called("find")
         return self.rows.get(prefix)
+
+    async def find_by_session(self, digest: bytes) -> KeyRow | None:
+        """Return the key of the session."""
+        self._called("find_by_session")
+        return self.sessions.get(digest)
+
+    async def begin_session(self, key_id: UUID, digest: bytes, life_s: float) -> None:
+        """Keep the session."""
+        self._called("begin_session")
+        self.sessions[digest] = next(row for row in self.rows.values() if row.id == key_id)
+
+    async def end_session(self, digest: bytes) -> None:
+        """Forget the session."""
+        self._called("end_session")
+        self.sessions.pop(digest, None)
 
     async def note_use(self, key_id: UUID) -> None:
         """Do nothing."""
