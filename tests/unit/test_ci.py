@@ -26,7 +26,7 @@ class Machine:
         folder, calls = self.root / "bin", self.root / "calls"
         (self.root / ".ci").mkdir()
         shutil.copy(SCRIPT, self.root / ".ci")
-        for name in ("scripts/check", "scripts/test"):
+        for name in ("scripts/check", "scripts/bench", "scripts/test"):
             self._program(self.root / name, 'echo "$0 $INGEST_TEST_PICTURES" >> "$CALLS"')
         for name in self.programs:
             failing = f'case "$*" in *{apt_fails_at}*) exit 1;; esac' if apt_fails_at else ""
@@ -54,7 +54,7 @@ def machine(tmp_path: Path) -> Machine:
 def the_rest(machine: Machine) -> list[str]:
     """The calls that come at the end, whatever was installed."""
     pictures = machine.root / ".ci" / "artefacts" / "page"
-    return [f"scripts/check {pictures}", f"scripts/test {pictures}"]
+    return [f"scripts/{name} {pictures}" for name in ("check", "bench", "test")]
 
 
 def test_nothing_is_installed_where_all_is_there(machine: Machine) -> None:
