@@ -84,7 +84,7 @@ def test_what_cannot_be_installed_is_said(machine: Machine, programs: list[str],
 def test_a_failed_installation_is_said(machine: Machine, step: str) -> None:
     machine.programs = ["apt-get"]
     calls, said = machine.run(apt_fails_at=step)
-    assert calls[-2:] == the_rest(machine)
+    assert calls[-3:] == the_rest(machine)
     assert (
         said == ".ci/run: apt-get could not install chromium fonts-dejavu-core nodejs npm; tests that need them fail\n"
     )
