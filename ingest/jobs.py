@@ -118,14 +118,15 @@ class Jobs:
         """
         skipped = (page - 1) * limit
         wanted = (status, dataset, owner, *([filename] if filename else []))
-        ids, number = ("page_of_jobs_by_name", "count_jobs_by_name") if filename else ("page_of_job_ids", "count_jobs")
+        ids = statement("page_of_jobs_by_name") if filename else statement("page_of_job_ids")
+        number = statement("count_jobs_by_name") if filename else statement("count_jobs")
 
         async def read(session: Session) -> tuple[list[JobView], int]:
-            rows = await session.fetch(statement(ids), limit, skipped, *wanted)
+            rows = await session.fetch(ids, limit, skipped, *wanted)
             views = await _many(session, [row["id"] for row in rows])
             if len(rows) < limit and (rows or not skipped):  # the last page tells by itself
                 return views, skipped + len(rows)
-            return views, await session.value(statement(number), *wanted)
+            return views, await session.value(number, *wanted)
 
         return await self._database.run(read)
 
