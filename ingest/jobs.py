@@ -110,16 +110,23 @@ class Jobs:
         status: str | None = None,
         dataset: str | None = None,
         owner: str | None = None,
+        filename: str | None = None,
     ) -> tuple[list[JobView], int]:
-        """Return a page of jobs, newest first, and how many there are; of all owners when `owner` is None."""
+        """Return a page of jobs, newest first, and how many there are; of all owners when `owner` is None.
+
+        `filename` is a part of the file's name, in whatever case; it is looked for in the newest 100,000 jobs.
+        """
         skipped = (page - 1) * limit
+        wanted = (status, dataset, owner, *([filename] if filename else []))
+        ids = statement("page_of_jobs_by_name") if filename else statement("page_of_job_ids")
+        number = statement("count_jobs_by_name") if filename else statement("count_jobs")
 
         async def read(session: Session) -> tuple[list[JobView], int]:
-            rows = await session.fetch(statement("page_of_job_ids"), limit, skipped, status, dataset, owner)
+            rows = await session.fetch(ids, limit, skipped, *wanted)
             views = await _many(session, [row["id"] for row in rows])
-            if 0 < len(rows) < limit:  # the last page tells by itself
+            if len(rows) < limit and (rows or not skipped):  # the last page tells by itself
                 return views, skipped + len(rows)
-            return views, await session.value(statement("count_jobs"), status, dataset, owner)
+            return views, await session.value(number, *wanted)
 
         return await self._database.run(read)
 

@@ -1,4 +1,4 @@
--- What API keys may use: jobs and bytes, counted where all processes see it.
+-- What API keys may use: jobs and bytes, counted where all processes see it; and the sessions begun with them.
 -- Runnable by `psql -f` after 000_create_tables.sql.
 
 -- Whether a key has as many jobs that have not ended as it may have. Its row is locked until the caller's transaction ends
@@ -58,4 +58,13 @@ BEGIN
     UPDATE ingest.key_usage u SET bytes = u.bytes + granted WHERE u.key_id = p_key AND u.day = take_bytes.day;
     -- Not by greatest(): of a key without a limit that would make 0, since it looks past NULL.
     remaining := CASE WHEN remaining - v_used < granted THEN 0 ELSE remaining - v_used - granted END;
+END $$;
+
+-- Begin a session with a key. A key has at most 100: the one that would end first makes room.
+CREATE OR REPLACE FUNCTION ingest.begin_session(p_key uuid, p_token bytea, p_life interval) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM FROM ingest.keys WHERE id = p_key FOR NO KEY UPDATE;
+    DELETE FROM ingest.sessions
+     WHERE token_sha256 IN (SELECT token_sha256 FROM ingest.sessions WHERE key_id = p_key ORDER BY expires_at DESC OFFSET 99);
+    INSERT INTO ingest.sessions (token_sha256, key_id, expires_at) VALUES (p_token, p_key, clock_timestamp() + p_life);
 END $$;

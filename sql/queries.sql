@@ -63,6 +63,13 @@ SELECT ingest.unregister_worker($1);
 -- Workers that said they run on host $1, and are not $2.
 SELECT id, pid, started_at FROM ingest.workers WHERE host = $1 AND id <> $2;
 
+-- name: newest_workers
+-- Those that were heard of lately, whatever process they are, with the chunks they have; newest first.
+SELECT w.id, w.host, w.pid, w.version, w.draining,
+       greatest(extract(epoch FROM clock_timestamp() - w.heartbeat_at), 0)::float8 AS heartbeat_age_s,
+       (SELECT count(*) FROM ingest.chunks c WHERE c.state = 'processing' AND c.worker_id = w.id) AS chunks
+  FROM ingest.workers w ORDER BY w.started_at DESC, w.id LIMIT 100;
+
 -- name: forget_workers
 -- Workers that have been silent for longer than $1, or are named in $2, and hold nothing.
 DELETE FROM ingest.workers w WHERE (heartbeat_at < clock_timestamp() - $1::interval OR id = ANY ($2))
@@ -176,6 +183,22 @@ SELECT id FROM ingest.jobs
 -- name: count_jobs
 SELECT count(*) FROM ingest.jobs
  WHERE ($1::text IS NULL OR state = $1) AND ($2::text IS NULL OR dataset = $2) AND ($3::text IS NULL OR owner = $3);
+
+-- name: page_of_jobs_by_name
+-- Those whose file's name contains $6 in whatever case, of the newest 100,000 jobs: more are never looked through.
+SELECT id FROM ingest.jobs
+ WHERE ($3::text IS NULL OR state = $3) AND ($4::text IS NULL OR dataset = $4) AND ($5::text IS NULL OR owner = $5)
+   AND created_at > (SELECT coalesce((SELECT created_at FROM ingest.jobs ORDER BY created_at DESC, id DESC
+                                      OFFSET 100000 LIMIT 1), '-infinity'))
+   AND strpos(lower(filename), lower($6)) > 0
+ ORDER BY created_at DESC, id DESC LIMIT $1 OFFSET $2;
+
+-- name: count_jobs_by_name
+SELECT count(*) FROM ingest.jobs
+ WHERE ($1::text IS NULL OR state = $1) AND ($2::text IS NULL OR dataset = $2) AND ($3::text IS NULL OR owner = $3)
+   AND created_at > (SELECT coalesce((SELECT created_at FROM ingest.jobs ORDER BY created_at DESC, id DESC
+                                      OFFSET 100000 LIMIT 1), '-infinity'))
+   AND strpos(lower(filename), lower($4)) > 0;
 
 -- name: page_of_chunks
 SELECT c.ordinal, c.state AS status, c.attempt, c.worker_id, w.host AS worker_host, w.pid AS worker_pid, c.file_offset,
@@ -474,6 +497,24 @@ VALUES ($1, $2, $3, $4, clock_timestamp() + $5::interval, $6, $7, $8, $9);
 SELECT id, prefix, secret_sha256, owner, scopes, bytes_per_day, requests_per_second, revoked_at IS NOT NULL AS revoked,
        extract(epoch FROM expires_at - clock_timestamp())::float8 AS expires_in_s
   FROM ingest.keys WHERE prefix = $1;
+
+-- name: key_by_session
+-- The key that session $1 was begun with; its end is that of the session, if that comes first.
+SELECT k.id, k.prefix, k.secret_sha256, k.owner, k.scopes, k.bytes_per_day, k.requests_per_second,
+       k.revoked_at IS NOT NULL AS revoked,
+       extract(epoch FROM least(k.expires_at, s.expires_at) - clock_timestamp())::float8 AS expires_in_s
+  FROM ingest.sessions s JOIN ingest.keys k ON k.id = s.key_id WHERE s.token_sha256 = $1;
+
+-- name: begin_session
+SELECT ingest.begin_session($1, $2, $3);
+
+-- name: end_session
+DELETE FROM ingest.sessions WHERE token_sha256 = $1;
+
+-- name: forget_sessions
+-- Those that have ended, by themselves or with their key.
+DELETE FROM ingest.sessions s USING ingest.keys k
+ WHERE k.id = s.key_id AND (least(k.expires_at, s.expires_at) < clock_timestamp() OR k.revoked_at IS NOT NULL);
 
 -- name: list_keys
 SELECT k.prefix, k.owner, k.scopes, k.bytes_per_day, k.open_jobs, k.requests_per_second, k.jobs_per_second, k.created_at,

@@ -43,7 +43,7 @@ create table lineitem (l_orderkey bigint, l_partkey bigint, l_suppkey bigint, l_
   l_extendedprice numeric, l_discount numeric, l_tax numeric, l_returnflag text, l_linestatus text, l_shipdate date,
   l_commitdate date, l_receiptdate date, l_shipinstruct text, l_shipmode text, l_comment text);"""
 READS = ("", "?page=9000", "?limit=100", "?status=completed", "?status=failed", "?status=processing", "?dataset=public.t3",
-         "?dataset=public.t3&status=completed")  # fmt: skip
+         "?dataset=public.t3&status=completed", "?filename=99999", "?filename=CSV", "?filename=nowhere&status=completed")  # fmt: skip
 REPEATS = 100
 PAUSE_S = 0.01
 # How many reads pass between two looks at the memory.

@@ -27,7 +27,7 @@ LAYERS = {
     1: {"database", "statements", "datasetfiles", "logs", "memory", "client", "metrics", "assets"},
     0: {
         "definitions",
-        "caller", "apikey", "job", "spec", "budget", "formats", "formula", "chunk", "batch", "reject", "accounts", "dialect", "header", "splitter", "bits", "settings", "variables", "errors",
+        "caller", "apikey", "session", "job", "spec", "budget", "formats", "formula", "chunk", "batch", "reject", "accounts", "dialect", "header", "splitter", "bits", "settings", "variables", "errors",
         "compression", "unpacking", "digests",
     },
 }  # fmt: skip

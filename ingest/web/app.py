@@ -24,6 +24,7 @@ from ingest.settings import Settings
 from ingest.watching import Watching
 from ingest.web.access import caller_of
 from ingest.web.api import Datasets, Jobs, create_api
+from ingest.web.auth import Authenticator
 from ingest.web.control import Control, Retrying
 from ingest.web.guard import Guard, KeySource
 from ingest.web.health import HealthSource
@@ -67,10 +68,11 @@ def create_app(parts: Parts, *, health_only: bool = False) -> ASGIFramework:
 
     `health_only`: nothing but the health endpoints and the metrics, for a process that has no other clients.
     """
-    api = _framework(parts, health_only=health_only)
+    authenticator = Authenticator(parts.keys)
+    api = _framework(parts, authenticator, health_only=health_only)
     streams = Streams(parts.watching, draining=parts.draining)
     in_front = _files(parts)
-    guard = Guard(parts.settings, parts.keys, probes_only=health_only)
+    guard = Guard(parts.settings, parts.keys, authenticator, probes_only=health_only)
 
     def handler_of(scope: HTTPScope) -> Handler:
         if health_only:
@@ -89,9 +91,10 @@ def create_app(parts: Parts, *, health_only: bool = False) -> ASGIFramework:
     return app
 
 
-def _framework(parts: Parts, *, health_only: bool) -> ASGIFramework:
+def _framework(parts: Parts, sessions: Authenticator, *, health_only: bool) -> ASGIFramework:
     """Return the application of the routes whose requests are a line of JSON at most."""
     return create_api(
+        sessions=sessions,
         jobs=parts.jobs,
         rejects=parts.rejects,
         retrying=parts.retrying,

@@ -117,7 +117,7 @@ def _page(kinds: Mapping[str, Kind]) -> Json:
     )
     page_file["responses"]["200"]["headers"] |= {name: ref("headers", name) for name in ("Vary", "Content-Encoding")}
     cookie = {"headers": {"Set-Cookie": ref("headers", "Set-Cookie")}}
-    gone = {"description": "The browser has no key any more."}
+    gone = {"description": "The browser has no session any more."}
     return {
         "/": {
             "get": one(
@@ -135,14 +135,18 @@ def _page(kinds: Mapping[str, Kind]) -> Json:
             ),
             "post": one(
                 "sign_in",
-                summary="Keep the key of the request in a cookie, for the page.",
-                description="HttpOnly, SameSite=Strict. With it alone, changes must come from our own origin.",
+                summary="Begin a session with the key of the request, for the page; a cookie holds its token.",
+                description="HttpOnly, SameSite=Strict, for 12 hours. With it, changes must come from our own origin.",
                 answers={200: answer("The caller.", schema("Session")) | cookie},
-                errors=("E_OPTION",),
+                errors=("E_OPTION", *DATABASE_ERRORS),
                 scopes=("upload", "read", "control", "metrics", "admin"),
             ),
             "delete": one(
-                "sign_out", summary="Forget the cookie.", errors=("E_OPTION",), answers={204: gone | cookie}, scopes=()
+                "sign_out",
+                summary="End the session.",
+                errors=("E_OPTION", *DATABASE_ERRORS),
+                answers={204: gone | cookie},
+                scopes=(),
             ),
         },
     }

@@ -157,11 +157,9 @@ class FakeJobs:
         self._ask(job_id=job_id)
         return next((view for view in self.views if view.id == job_id), None)
 
-    async def page(
-        self, *, page: int, limit: int, status: JobState | None, dataset: str | None, owner: str | None
-    ) -> tuple[list[JobView], int]:
+    async def page(self, *, page: int, limit: int, **wanted: JobState | str | None) -> tuple[list[JobView], int]:
         """Return all jobs as one page."""
-        self._ask(page=page, limit=limit, status=status, dataset=dataset, owner=owner)
+        self._ask(page=page, limit=limit, **wanted)
         return self.views, len(self.views)
 
     async def chunks(self, job_id: UUID, *, page: int, limit: int) -> tuple[list[dict[str, Any]], int]:
@@ -308,6 +306,7 @@ class FakeKeys:
 
     def __init__(self) -> None:
         self.rows: dict[str, KeyRow] = {}
+        self.sessions: dict[bytes, KeyRow] = {}
         self.owners: dict[UUID, str] = {}
         self.left: int | None = None
         self.used = 0
@@ -323,6 +322,21 @@ class FakeKeys:
         """Return the key."""
         self._called("find")
         return self.rows.get(prefix)
+
+    async def find_by_session(self, digest: bytes) -> KeyRow | None:
+        """Return the key of the session."""
+        self._called("find_by_session")
+        return self.sessions.get(digest)
+
+    async def begin_session(self, key_id: UUID, digest: bytes, life_s: float) -> None:
+        """Keep the session."""
+        self._called("begin_session")
+        self.sessions[digest] = next(row for row in self.rows.values() if row.id == key_id)
+
+    async def end_session(self, digest: bytes) -> None:
+        """Forget the session."""
+        self._called("end_session")
+        self.sessions.pop(digest, None)
 
     async def note_use(self, key_id: UUID) -> None:
         """Do nothing."""
