@@ -35,6 +35,7 @@ BENCHMARKS: dict[str, Benchmark] = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, and write what was asked for; returns the exit code."""
     given = _parser().parse_args(arguments)
+    draw = _drawing() if given.plot else None  # early: a package that is missing is known before hours of measuring
     names = list(BENCHMARKS) if "all" in given.benchmarks else given.benchmarks
     if given.at_most:
         signal.signal(signal.SIGALRM, _too_long)
@@ -58,11 +59,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     show(about, outcomes)
     if given.json:
         write_json(given.json, about, outcomes, scale=given.scale)
-    if given.plot:
-        from scripts.benchmark.plots import draw
-
+    if draw is not None:
         draw(given.plot, outcomes)
     return 1 if failed else 0
+
+
+def _drawing() -> Callable[[Path, Sequence[Outcome]], None]:
+    from scripts.benchmark.plots import draw
+
+    return draw
 
 
 def _too_long(*_: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import statistics
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -79,6 +80,12 @@ class Outcome:
             return None
         pairs = [one / other for one, other in zip(ours, theirs, strict=True)]
         return statistics.median(ours) / statistics.median(theirs), min(pairs), max(pairs)
+
+
+def missing_packages(*packages: str) -> str | None:
+    """Say why a contender that needs these packages cannot take part; None when it can."""
+    absent = [package for package in packages if importlib.util.find_spec(package) is None]
+    return f"not installed: {', '.join(absent)}" if absent else None
 
 
 def hold(race: Race, rounds: int, only: Sequence[str] = ()) -> Outcome:
