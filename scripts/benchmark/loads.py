@@ -57,7 +57,7 @@ def load(server: Server, folder: Path, scale: float) -> list[Race]:
         Contender(
             name=adbc,
             turn=peer_turn(table, "adbc", path),
-            missing=missing_packages("adbc_driver_postgresql", "pyarrow"),
+            missing=no_adbc,
         ),
         Contender(name=loader, turn=pgloader_turn(table, path, folder), missing=_no_program("pgloader")),
     ]
