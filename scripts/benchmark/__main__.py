@@ -12,7 +12,7 @@ from pathlib import Path
 
 from scripts.benchmark import loads, memory, resting, scaling, small, uploads
 from scripts.benchmark.contest import Outcome, Race, hold
-from scripts.benchmark.measuring import BenchmarkError
+from scripts.benchmark.measuring import BenchmarkError, TooLong
 from scripts.benchmark.report import machine, show, write_json
 from scripts.benchmark.server import Server, postgres
 
@@ -50,12 +50,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         failed = False
         for name in names:
             try:
-                outcomes += [
-                    hold(race, given.runs, given.only) for race in BENCHMARKS[name](server, folder, given.scale)
-                ]
+                for race in BENCHMARKS[name](server, folder, given.scale):
+                    outcomes.append(hold(race, given.runs, given.only))
             except BenchmarkError as error:
                 print(f"bench: {error}", file=sys.stderr)
                 failed = True
+                if isinstance(error, TooLong):
+                    break
     show(about, outcomes)
     if given.json:
         write_json(given.json, about, outcomes, scale=given.scale)
@@ -71,7 +72,7 @@ def _drawing() -> Callable[[Path, Sequence[Outcome]], None]:
 
 
 def _too_long(*_: object) -> None:
-    raise BenchmarkError("this has taken longer than --at-most allows")
+    raise TooLong("this has taken longer than --at-most allows")
 
 
 def _parser() -> argparse.ArgumentParser:
