@@ -6,6 +6,7 @@ import argparse
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -37,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     draw = _drawing() if given.plot else None  # early: a package that is missing is known before hours of measuring
     names = list(BENCHMARKS) if "all" in given.benchmarks else given.benchmarks
+    began = time.monotonic()
     if given.at_most:
         signal.signal(signal.SIGALRM, _too_long)
         signal.setitimer(signal.ITIMER_REAL, given.at_most)
@@ -52,6 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             try:
                 for race in BENCHMARKS[name](server, folder, given.scale):
                     outcomes.append(hold(race, given.runs, given.only))
+                    if given.at_most and time.monotonic() - began > given.at_most:
+                        _too_long()  # the signal ended this race after some rounds
             except BenchmarkError as error:
                 print(f"bench: {error}", file=sys.stderr)
                 failed = True
