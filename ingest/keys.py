@@ -79,14 +79,14 @@ class Keys:
 
     async def find(self, prefix: str) -> KeyRow | None:
         """Return the key with this prefix, whatever its state, or None."""
-        return await self._one("key_by_prefix", prefix)
+        return await self._one(statement("key_by_prefix"), prefix)
 
     async def find_by_session(self, digest: bytes) -> KeyRow | None:
         """Return the key of the session with this hash, which ends when the session does; None without one."""
-        return await self._one("key_by_session", digest)
+        return await self._one(statement("key_by_session"), digest)
 
-    async def _one(self, name: str, wanted: str | bytes) -> KeyRow | None:
-        rows = await self._database.fetch(statement(name), wanted)
+    async def _one(self, query: str, wanted: str | bytes) -> KeyRow | None:
+        rows = await self._database.fetch(query, wanted)
         if not rows:
             return None
         return KeyRow(**{**dict(rows[0]), "scopes": frozenset(map(Scope, rows[0]["scopes"]))})

@@ -13,7 +13,8 @@ embedded  the PostgreSQL server under .ingest/
 from ingest.database.joined import array_of, joined
 from ingest.database.listener import Notification, listen
 from ingest.database.migrate import migrate, migrate_database
-from ingest.database.pool import Database, Held, open_database
+from ingest.database.opening import open_database
+from ingest.database.pool import Database, Held
 from ingest.database.session import CopyResult, Notice, Record, Session, column_list, quoted
 
 __all__ = [

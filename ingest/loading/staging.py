@@ -143,11 +143,15 @@ def numbered_copy(spec: LoadSpec, records: Sequence[tuple[int, bytes]]) -> tuple
 
 
 async def _put(session: Session, spec: LoadSpec, records: Sequence[tuple[int, bytes]]) -> None:
-    plain = [(n, record) for n, record in records if not has_copy_end(record)]
-    await session.copy(*numbered_copy(spec, plain))
-    for n, record in records:
-        if has_copy_end(record):
-            await _stage_by_insert(session, spec, n, record)
+    def parted() -> tuple[tuple[str, bytes], list[tuple[int, bytes]]]:
+        plain = [(n, record) for n, record in records if not has_copy_end(record)]
+        odd = [(n, record) for n, record in records if has_copy_end(record)] if len(plain) < len(records) else []
+        return numbered_copy(spec, plain), odd
+
+    copy, odd = await session.aside(parted)
+    await session.copy(*copy)
+    for n, record in odd:
+        await _stage_by_insert(session, spec, n, record)
 
 
 async def _stage_by_insert(session: Session, spec: LoadSpec, ordinal: int, record: bytes) -> None:

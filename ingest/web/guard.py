@@ -21,6 +21,7 @@ from ingest.errors import IngestError, RequestError
 from ingest.settings import Settings
 from ingest.web import tusheaders
 from ingest.web.access import PROBES, ROUTES, Found, OtherMethods, find_route
+from ingest.web.answering import respond
 from ingest.web.answers import Answer, problem_answer
 from ingest.web.auth import Authenticator, KeyRows
 from ingest.web.body import Body
@@ -30,7 +31,6 @@ from ingest.web.problems import internal_problem, problem
 from ingest.web.requests import SESSION_COOKIE, completed, request_id_for
 from ingest.web.standing import remember
 from ingest.web.tus import is_tus
-from ingest.web.uploads import respond
 
 HttpHandler = Callable[[HTTPScope, ASGIReceiveCallable, ASGISendCallable], Awaitable[None]]
 SocketHandler = Callable[[WebsocketScope, ASGIReceiveCallable, ASGISendCallable], Awaitable[None]]

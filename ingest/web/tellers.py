@@ -10,9 +10,9 @@ from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable
 
 from ingest.job import FINAL
 from ingest.watching import Tidings
+from ingest.web.answering import respond
 from ingest.web.answers import Answer, encode, job_body
 from ingest.web.body import Body
-from ingest.web.uploads import respond
 
 # Closed at the end: a client that comes back should get a new connection, to a process that does not stop.
 STREAM_HEADERS = (("Content-Type", "text/event-stream"), ("X-Accel-Buffering", "no"), ("Connection", "close"))

@@ -19,6 +19,8 @@ playwright = pytest.importorskip("playwright.sync_api", reason="playwright is no
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 PATIENCE_MS = 90_000
+# Of an upload that is interrupted; with 1000 the tests take minutes.
+UPLOAD_MB = int(os.environ.get("INGEST_TEST_UPLOAD_MB", "45"))
 SIZES = {"phone": (360, 740), "desk": (1280, 800), "wall": (2560, 1440)}
 
 # What a browser says of a request that fails, when the test has made it fail.
@@ -119,8 +121,8 @@ def shot() -> Shot:
 @pytest.fixture
 def large_csv(tmp_path: Path) -> Path:
     """More than one request carries; INGEST_TEST_UPLOAD_MB says how many megabytes."""
-    size, line = int(os.environ.get("INGEST_TEST_UPLOAD_MB", "45")) * 1_000_000, "x" * 290
+    line = "x" * 290
     with (path := tmp_path / "large.csv").open("w", encoding="ascii") as file:
         file.write(HEADER)
-        file.writelines(f"{number},{line}\n" for number in range(size // 300))
+        file.writelines(f"{number},{line}\n" for number in range(UPLOAD_MB * 1_000_000 // 300))
     return path

@@ -15,7 +15,18 @@ from tests.acceptance.client import BASE, session, until
 from tests.acceptance.conftest import SMALL
 from tests.acceptance.keyed import Keyring
 from tests.browser.conftest import LOST, SIZES, Opened, Shot, Watched
-from tests.browser.test_journeys import FITS, card, choose, expect, on_its_way, send, slowed, status_is, write
+from tests.browser.test_journeys import (
+    FITS,
+    SLOW_BYTES_PER_S,
+    card,
+    choose,
+    expect,
+    on_its_way,
+    send,
+    slowed,
+    status_is,
+    write,
+)
 from tests.conftest import Psql
 from tests.processes import Starter
 
@@ -174,7 +185,7 @@ def test_an_upload_on_its_way_and_a_service_that_is_away(
     watched.tolerates.append(LOST)
     page = watched.go("#/send")
     looks = looking(page)
-    slowed(watched, 3_000_000)
+    slowed(watched, SLOW_BYTES_PER_S // 2)
     send(page, large_csv)
     on_its_way(page, large_csv)
     looks.at("uploading")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+
+from tests.needed import missing
 
 SCRIPT = Path(__file__).parents[2] / ".ci" / "run"
 REAL = ("bash", "dirname", "rm", "env")
@@ -26,7 +27,7 @@ class Machine:
         folder, calls = self.root / "bin", self.root / "calls"
         (self.root / ".ci").mkdir()
         shutil.copy(SCRIPT, self.root / ".ci")
-        for name in ("scripts/check", "scripts/test"):
+        for name in ("scripts/check", "scripts/bench", "scripts/test"):
             self._program(self.root / name, 'echo "$0 $INGEST_TEST_PICTURES" >> "$CALLS"')
         for name in self.programs:
             failing = f'case "$*" in *{apt_fails_at}*) exit 1;; esac' if apt_fails_at else ""
@@ -54,7 +55,7 @@ def machine(tmp_path: Path) -> Machine:
 def the_rest(machine: Machine) -> list[str]:
     """The calls that come at the end, whatever was installed."""
     pictures = machine.root / ".ci" / "artefacts" / "page"
-    return [f"scripts/check {pictures}", f"scripts/test {pictures}"]
+    return [f"scripts/{name} {pictures}" for name in ("check", "bench", "test")]
 
 
 def test_nothing_is_installed_where_all_is_there(machine: Machine) -> None:
@@ -84,24 +85,16 @@ def test_what_cannot_be_installed_is_said(machine: Machine, programs: list[str],
 def test_a_failed_installation_is_said(machine: Machine, step: str) -> None:
     machine.programs = ["apt-get"]
     calls, said = machine.run(apt_fails_at=step)
-    assert calls[-2:] == the_rest(machine)
+    assert calls[-3:] == the_rest(machine)
     assert (
         said == ".ci/run: apt-get could not install chromium fonts-dejavu-core nodejs npm; tests that need them fail\n"
     )
 
 
-def test_a_browser_that_is_missing_fails_in_ci_and_is_skipped_elsewhere(tmp_path: Path) -> None:
-    """With one line for all tests that wanted it."""
-    test = "from tests.needed import missing\nimport pytest\n@pytest.mark.parametrize('n', range(5))\ndef test_it(n): missing('no browser')\n"
-    (tmp_path / "test_it.py").write_text(test)
-    outcomes = []
-    for ci in ("true", ""):
-        environment = {**os.environ, "CI": ci, "PYTHONPATH": str(SCRIPT.parents[1])}
-        command = ["python", "-m", "pytest", "-ra", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), str(tmp_path)]
-        done = subprocess.run(
-            command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
-        )
-        outcomes.append(done.stdout)
-    assert "5 failed" in outcomes[0]
-    assert "SKIPPED [5]" in outcomes[1]
-    assert outcomes[1].count("no browser") == 1
+@pytest.mark.parametrize(("ci", "ending"), [("true", pytest.fail.Exception), ("", pytest.skip.Exception)])
+def test_what_is_missing_fails_in_ci_and_is_skipped_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, ci: str, ending: type[BaseException]
+) -> None:
+    monkeypatch.setenv("CI", ci)
+    with pytest.raises(ending, match="no browser"):
+        missing("no browser")

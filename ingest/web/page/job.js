@@ -139,6 +139,7 @@ function parts(act) {
     chart.toggleAttribute('hidden', ended)
     chunks.update(job)
     error.hidden = !job.error
+    error.classList.toggle('calm', job.status === 'cancelled')
     if (job.error) say(error, `${job.error.message} (${job.error.code})`)
     put(warnings, (job.warnings || []).map((one) => h('li', {}, one.message || one.code)))
     const can = may('control')
@@ -177,10 +178,11 @@ function strip() {
 
   function update(job) {
     const total = CHUNK_STATES.reduce((all, key) => all + job.chunks[key], 0)
-    const now = JSON.stringify(job.chunks)
+    const now = JSON.stringify([job.chunks, job.status])
     if (now === last) return
     last = now
-    const text = CHUNK_STATES.filter((key) => job.chunks[key]).map((key) => `${count(job.chunks[key])} ${key}`).join(', ') || 'none yet'
+    const word = (key) => (key === 'failed' && job.status === 'cancelled' ? 'not loaded' : key)
+    const text = CHUNK_STATES.filter((key) => job.chunks[key]).map((key) => `${count(job.chunks[key])} ${word(key)}`).join(', ') || 'none yet'
     say(words, text)
     marks.setAttribute('aria-label', `chunks: ${text}`)
     if (total > MOST_CHUNKS || !total) shares(job.chunks)

@@ -121,7 +121,7 @@ function cardOf(send) {
     sent.root.hidden = drafting
     load.root.hidden = drafting || !job
     const left = send.rate > 0 ? `, ${span(Math.ceil((send.file.size - send.sent) / send.rate))} left` : ''
-    const words = { waiting: 'waits for its turn', paused: 'paused', retrying: 'waits for the service, goes on by itself', sent: 'done', failed: 'stopped' }
+    const words = { waiting: 'waits for its turn', paused: 'paused', retrying: 'waits for the service', sent: 'done', failed: 'stopped' }
     sent.set(send.data.size ? send.sent / send.data.size : Number(at === 'sent'), at === 'uploading' ? `${send.rate ? `${size(send.rate)}/s` : ''}${left}` : words[at] || '')
     if (job) {
       const speed = job.status === 'processing' && job.rows_per_second ? `${count(Math.round(job.rows_per_second))} rows/s${job.eta_seconds !== null ? `, ${span(Math.ceil(job.eta_seconds))} left` : ''}` : FINAL.includes(job.status) ? '' : job.status

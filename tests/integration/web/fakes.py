@@ -20,15 +20,19 @@ from ingest.errors import FileError, IngestError, RequestError
 from ingest.idempotency import RequestKeys
 from ingest.job import JobState, JobView
 from ingest.keys import Grant, KeyRow
+from ingest.metrics import Metrics
 from ingest.receiving import UploadOptions
 from ingest.rejects import RejectFilter, RejectPage
+from ingest.settings import Settings
+from ingest.watching import Watching
+from ingest.web.app import Parts
 from ingest.web.health import (
     BatchesInFlight,
     QueueStatistics,
     ServiceStatistics,
     WorkerStatistics,
 )
-from ingest.web.metrics import Readings
+from ingest.web.metrics import MetricsPage, Readings
 
 
 def job_view(**changes: Any) -> JobView:
@@ -409,3 +413,16 @@ class FakeHealth:
         if self.failure is not None:
             raise self.failure
         return QueueStatistics(pending=3, processing=1, oldest_age_s=1.5)
+
+
+def parts(settings: Settings, **own: Any) -> Parts:
+    """What an application over fakes is made of, with some of them the test's own."""
+    jobs = own.get("jobs") or FakeJobs()
+    fakes: dict[str, Any] = {
+        "keys": FakeKeys(), "receiving": FakeReceiving(), "jobs": jobs, "rejects": FakeRejects(),
+        "retrying": FakeRetrying(), "control": FakeControl(), "datasets": FakeDatasets(), "health": FakeHealth(),
+        "watching": Watching(jobs), "draining": trio.Event(), "request_keys": no_request_keys(),
+        "metrics": MetricsPage(Metrics(), own.pop("readings", None) or FakeReadings()),
+        "resumable": None, "sources": None,  # tested over the whole service
+    }  # fmt: skip
+    return Parts(settings=settings, **(fakes | own))

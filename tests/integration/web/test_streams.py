@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from functools import partial
-from typing import Any, cast
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -15,27 +15,12 @@ from trio_websocket import ConnectionClosed, WebSocketConnection
 from ingest import watching
 from ingest.errors import UnavailableError
 from ingest.job import JobState, JobView
-from ingest.metrics import Metrics
 from ingest.settings import Settings
-from ingest.watching import Watching
 from ingest.web import auth, edge, protocol, standing, stream
 from ingest.web.app import create_app
-from ingest.web.metrics import MetricsPage
 
 from .conftest import Web
-from .fakes import (
-    FakeControl,
-    FakeDatasets,
-    FakeHealth,
-    FakeJobs,
-    FakeKeys,
-    FakeReadings,
-    FakeReceiving,
-    FakeRejects,
-    FakeRetrying,
-    job_view,
-    no_request_keys,
-)  # fmt: skip
+from .fakes import job_view, parts
 from .streams import Event, messages, reading
 from .test_guard import key_of
 
@@ -415,12 +400,7 @@ async def test_a_database_that_does_not_answer_only_delays(
 
 async def test_a_worker_of_its_own_has_no_streams(settings: Settings) -> None:
     """It answers probes."""
-    app = create_app(
-        settings=settings, keys=FakeKeys(), receiving=FakeReceiving(), jobs=FakeJobs(), rejects=FakeRejects(),
-        retrying=FakeRetrying(), control=FakeControl(), datasets=FakeDatasets(), health=FakeHealth(),
-        watching=Watching(FakeJobs()), draining=trio.Event(), resumable=cast(Any, None), sources=cast(Any, None),
-        request_keys=no_request_keys(), metrics=MetricsPage(Metrics(), FakeReadings()), health_only=True,
-    )  # fmt: skip
+    app = create_app(parts(settings), health_only=True)
     said: list[Any] = []
 
     async def send(message: Any) -> None:
