@@ -8,7 +8,6 @@ from urllib.parse import parse_qsl, unquote
 from uuid import UUID
 
 from ingest.budget import Budget
-from ingest.dialect import Dialect
 from ingest.dialectoptions import DIALECT_OPTIONS, dialect_of
 from ingest.errors import RequestError
 from ingest.job import DEFAULT_PRIORITY, JobMode, JobState, Load
