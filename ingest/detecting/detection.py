@@ -96,13 +96,13 @@ def _at_once(sample: bytes, ended: bool, base: Dialect, expected: Expected) -> D
 
 
 def _ends_oddly(line: bytes, rest: bytes, ended: bool) -> bool:
-    """Tell whether the first record says the same again, holds no comma though others do, or the last one is short."""
+    """Tell whether the first line holds no comma though others do, or the last one is short or nearly empty."""
     header = line.rstrip(b"\r")
     last = rest.rstrip()[-len(line) - 1000 :].rsplit(b"\n", 1)[-1]
     short = ended and b'"' not in last and last.count(b",") < header.count(b",")
     last_filled = len(last.strip(b",")) and b"," in last.strip(b",")
     lonely = ended and header.count(b",") > 1 and not last_filled
-    return rest.startswith(header) or short or lonely or (b"," not in header and b"," in rest)
+    return short or lonely or (b"," not in header and b"," in rest)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
