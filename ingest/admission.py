@@ -16,6 +16,7 @@ from ingest.chunk import ChunkCut
 from ingest.compression import Compression
 from ingest.cutter import Cutter, Sink
 from ingest.datasets import Dataset
+from ingest.definitions.newtable import with_sample
 from ingest.dialect import Dialect
 from ingest.digests import Digest
 from ingest.errors import FileError, IngestError, RequestError
@@ -193,7 +194,8 @@ class Admission:
             await waiting()
 
     def _plan(self, header: Header) -> LoadSpec:
-        dataset, options = self.target.dataset, self.options
+        options = self.options
+        dataset = with_sample(self.target.dataset, header.rest, options.dialect)
         names = header.names or _own_names(dataset, header)
         try:
             return dataset.spec(

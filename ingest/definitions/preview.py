@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Any, Protocol
 
 from ingest.definitions.matching import Match, Reading, shown
+from ingest.definitions.newtable import with_sample
 from ingest.dialect import Dialect
 from ingest.errors import FileError
 from ingest.header import Header, HeaderReader, with_delimiter_hint
@@ -53,7 +54,7 @@ def preview(data: bytes, dataset: HeaderReading, dialect: Dialect, *, max_record
     sample = read_sample(data, dialect, max_record_bytes=max_record_bytes)
     names = sample.header.names
     try:
-        reading = dataset.read_header(names)
+        reading = with_sample(dataset, sample.header.rest, dialect).read_header(names)
     except FileError as error:
         raise with_delimiter_hint(error, names, dialect) from error
     return {

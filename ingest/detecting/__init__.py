@@ -28,5 +28,6 @@ than it helps, so neither is used. Of the three files that ours does not read as
 
 from ingest.detecting.detection import Detected, detect
 from ingest.detecting.encoding import Encoding, detect_encoding
+from ingest.detecting.records import sample_records
 
-__all__ = ["Detected", "Encoding", "detect", "detect_encoding"]
+__all__ = ["Detected", "Encoding", "detect", "detect_encoding", "sample_records"]
