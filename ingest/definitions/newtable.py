@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from ingest.definitions.infer import LONGEST_NAME, name_of, type_of
+from ingest.definitions.columntypes import LONGEST_NAME, name_of, type_of
 from ingest.definitions.matching import Match, Matches, Reading
 from ingest.detecting import sample_records
 from ingest.dialect import Dialect
