@@ -17,6 +17,7 @@ from ingest.definitions.matching import Match, Matches, Reading
 from ingest.detecting import sample_records
 from ingest.dialect import Dialect
 from ingest.errors import FileError, RequestError
+from ingest.header import Header
 from ingest.spec import Column, LoadSpec
 
 D = TypeVar("D")
@@ -28,11 +29,15 @@ TYPES = ("sample", "text")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewTable:
-    """A table to be made under the name `schema.table`; `records` are the sample, None while there is no file."""
+    """A table to be made under the name `schema.table`, of `width` columns as `records`, a sample of a file, have them.
+
+    While there is no sample, it knows no name of any header.
+    """
 
     schema: str
     table: str
     records: Sequence[Sequence[str]] | None = None
+    width: int = 0
 
     @property
     def name(self) -> str:
@@ -74,19 +79,23 @@ class NewTable:
 
     def own_names(self) -> list[str]:
         """Return names for the columns of a file without a header."""
-        width = max(map(len, self.records or [()]))
-        return [f"column_{place}" for place in range(1, width + 1)]
+        return [f"column_{place}" for place in range(1, self.width + 1)]
 
     def read_header(self, names: Sequence[str]) -> Reading:
-        """Return what the columns are going to be."""
+        """Return what the columns are going to be; nothing is known of them without a sample."""
+        if self.records is None:
+            return self._reading(tuple(Match(header=name) for name in names), {})
         columns = self._columns(names, Dialect(), inferred=True)
         matches = tuple(
             Match(header=name, column=one.name, name=name) for name, one in zip(names, columns, strict=True)
         )
+        return self._reading(matches, {column.name: column.type for column in columns})
+
+    def _reading(self, matches: tuple[Match, ...], types: Mapping[str, str]) -> Reading:
         return Reading(
             dataset=self.name,
             matches=Matches(columns=matches, unknown=(), duplicate=()),
-            types={column.name: column.type for column in columns},
+            types=types,
             required=frozenset(),
             missing=(),
         )
@@ -116,9 +125,11 @@ def new_table(name: str) -> NewTable | None:
     return NewTable(schema=schema, table=table)
 
 
-def with_sample(dataset: D, data: bytes, dialect: Dialect) -> D | NewTable:
-    """Return a dataset; a table that is to be made for a file is shown the file's records, which `data` begins with."""
-    return replace(dataset, records=sample_records(data, dialect)) if isinstance(dataset, NewTable) else dataset
+def with_sample(dataset: D, header: Header, dialect: Dialect) -> D | NewTable:
+    """Return a dataset; a table that is to be made for a file is shown the records behind the file's header."""
+    if not isinstance(dataset, NewTable):
+        return dataset
+    return replace(dataset, records=sample_records(header.rest, dialect), width=header.width)
 
 
 def _unlike(names: Sequence[str]) -> list[str]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from ingest.definitions.newtable import NewTable, new_table
+from ingest.definitions.newtable import NewTable, new_table, with_sample
 from ingest.detecting import sample_records
 from ingest.dialect import Dialect
 from ingest.errors import FileError, IngestError, RequestError
+from ingest.header import Header
 
 
 def columns(data: bytes, names: list[str], dialect: Dialect | None = None, **parameters: str) -> list[str]:
@@ -52,7 +53,8 @@ def test_names_are_plain_and_no_two_are_the_same() -> None:
 
 def test_columns_without_a_header_are_numbered() -> None:
     """So that they can be named at all."""
-    table = NewTable(schema="public", table="t", records=sample_records(b"1,x\n2,y\n", Dialect(header_rows=0)))
+    header = Header(names=(), end=0, next_line=1, rest=b"1,x\n2,y\n", width=2, first=("1", "x"))
+    table = with_sample(NewTable(schema="public", table="t"), header, Dialect(header_rows=0))
     assert table.own_names() == ["column_1", "column_2"]
 
 
@@ -97,4 +99,6 @@ def test_a_header_is_shown_as_it_will_be() -> None:
     """For a preview."""
     reading = NewTable(schema="public", table="t", records=[["1", "x"]]).read_header(["No", "Name"])
     assert (reading.dataset, reading.types, reading.missing) == ("public.t", {"no": "bigint", "name": "text"}, ())
-    assert NewTable(schema="public", table="t").to_json()["table"] == "public.t"
+    unseen = NewTable(schema="public", table="t")
+    assert [match.column for match in unseen.read_header(["No"]).matches.columns] == [None]
+    assert unseen.to_json()["table"] == "public.t"
