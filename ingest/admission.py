@@ -140,7 +140,7 @@ class Admission:
         return Opening(
             spec.dialect if spec else options.dialect,
             None if spec else options.told,
-            expected_by(self.target.dataset.read_header),
+            expected_by(self.target.dataset),
             max_record_bytes=self.settings.max_record_bytes,
         )
 

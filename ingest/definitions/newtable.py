@@ -29,10 +29,7 @@ TYPES = ("sample", "text")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewTable:
-    """A table to be made under the name `schema.table`, of `width` columns as `records`, a sample of a file, have them.
-
-    While there is no sample, it knows no name of any header.
-    """
+    """A table to be made under the name `schema.table`, for a file of `width` columns; `records` are a sample of it."""
 
     schema: str
     table: str
@@ -77,25 +74,24 @@ class NewTable:
             makes=", ".join(f'"{column.name}" {column.type}' for column in columns),
         )
 
+    def names_known(self) -> frozenset[str]:
+        """Return nothing: any name will do."""
+        return frozenset()
+
     def own_names(self) -> list[str]:
         """Return names for the columns of a file without a header."""
         return [f"column_{place}" for place in range(1, self.width + 1)]
 
     def read_header(self, names: Sequence[str]) -> Reading:
-        """Return what the columns are going to be; nothing is known of them without a sample."""
-        if self.records is None:
-            return self._reading(tuple(Match(header=name) for name in names), {})
+        """Return what the columns are going to be."""
         columns = self._columns(names, Dialect(), inferred=True)
         matches = tuple(
             Match(header=name, column=one.name, name=name) for name, one in zip(names, columns, strict=True)
         )
-        return self._reading(matches, {column.name: column.type for column in columns})
-
-    def _reading(self, matches: tuple[Match, ...], types: Mapping[str, str]) -> Reading:
         return Reading(
             dataset=self.name,
             matches=Matches(columns=matches, unknown=(), duplicate=()),
-            types=types,
+            types={column.name: column.type for column in columns},
             required=frozenset(),
             missing=(),
         )

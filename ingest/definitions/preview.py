@@ -25,6 +25,8 @@ MOST_CHARS = 200  # of a value that is shown
 class HeaderReading(Protocol):
     """What a preview asks a dataset."""
 
+    def names_known(self) -> frozenset[str]: ...
+
     def read_header(self, names: Sequence[str]) -> Reading: ...
 
 
@@ -74,7 +76,7 @@ def preview(
 
     Raises FileError when the header cannot be read, or belongs to no dataset (E_DATASET_UNSURE).
     """
-    expected = expected_by(dataset.read_header)
+    expected = expected_by(dataset)
     sample = read_sample(data, dialect, max_record_bytes=max_record_bytes, told=told, expected=expected)
     names = sample.header.names or sample.header.first
     try:

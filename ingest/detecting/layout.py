@@ -51,7 +51,7 @@ def layout_of(reading: Reading, looks: LooksOf, *, whole: bool, expected: Expect
     footer_rows = _footers(reading, looks) if whole else 0
     end = len(reading.rows) - footer_rows
     rows = reading.rows[:end]
-    fit, at, count = _best_fit(reading, rows, expected) if expected else (0.0, 0, 1)
+    fit, at, count = _best_fit(reading, rows, looks, expected) if expected else (0.0, 0, 1)
     if fit >= FITS:
         return _layout(reading, at, count, footer_rows, fit, "the dataset expects it")
     at = _first(reading, rows, looks)
@@ -75,11 +75,11 @@ def _layout(reading: Reading, at: int, count: int, footer_rows: int, fit: float,
     return Layout(header=at, header_rows=count, footer_rows=footer_rows, names=names, fit=fit, why=why)
 
 
-def _best_fit(reading: Reading, rows: Sequence[Row], expected: Expected) -> tuple[float, int, int]:
+def _best_fit(reading: Reading, rows: Sequence[Row], looks: LooksOf, expected: Expected) -> tuple[float, int, int]:
     """Return how well the record that fits best is known to the dataset, its place, and how many records it is."""
     best = (0.0, 0, 1)
     for at, row in enumerate(rows[:MOST_ASKED]):
-        if row.width <= 2000 and (row.width > 1 or reading.width == 1):
+        if row.width <= 2000 and (row.width > 1 or reading.width == 1) and _may_be_names(row, looks):
             fit = _fit(expected, names_of([row], reading))
             best = max(best, (fit, at, 1), key=lambda one: one[0])
     fit, at, _ = best
@@ -87,6 +87,12 @@ def _best_fit(reading: Reading, rows: Sequence[Row], expected: Expected) -> tupl
         joined = _fit(expected, names_of(rows[first : first + 2], reading))
         best = max(best, (joined - AHEAD, first, 2), key=lambda one: one[0])
     return best
+
+
+def _may_be_names(row: Row, looks: LooksOf) -> bool:
+    """Tell whether it is worth to ask the dataset about a record: few of its fields are values for sure."""
+    typed = sum(looks[cell].kind in TYPED for cell in row.cells[:MOST_COLUMNS])
+    return 2 * typed <= min(row.width, MOST_COLUMNS)
 
 
 def _fit(expected: Expected, names: tuple[str, ...]) -> float:
