@@ -16,7 +16,7 @@ from ingest.detecting.candidates import Frame, readings
 from ingest.detecting.encoding import Encoding
 from ingest.detecting.kinds import LooksOf
 from ingest.detecting.layout import FITS, Expected, Layout, layout_of
-from ingest.detecting.lines import BOM, Lines, lines_of
+from ingest.detecting.lines import BOM, Lines, comment_of, lines_of
 from ingest.detecting.reading import Reading
 from ingest.detecting.wording import evidence_of, options_of
 from ingest.dialect import Dialect
@@ -169,23 +169,11 @@ def _frame(lines: Lines, base: Dialect, told: frozenset[str]) -> Frame:
     return Frame(
         lines=lines,
         skip_lines=skip,
-        comment=base.comment if "comment" in told else _comment(lines),
+        comment=base.comment if "comment" in told else comment_of(lines),
         delimiter=base.delimiter if "delimiter" in told else lines.excel,
         quote=base.quote if "quote" in told else None,
         escape=base.escape if "escape" in told else None,
     )
-
-
-def _comment(lines: Lines) -> str:
-    """Return `#` when lines that begin with it are before the records and between them."""
-    texts = [text for text in lines.text.split("\n") if text.strip()]
-    marked = [text.startswith("#") for text in texts]
-    if not any(marked) or all(marked):
-        return ""
-    leading = marked.index(False)
-    between = sum(marked[leading:])
-    spaced = all(text.startswith("# ") for text, is_marked in zip(texts, marked, strict=True) if is_marked)
-    return "#" if 2 * sum(marked) < len(texts) + leading and (between > 0 < leading or (between > 1 and spaced)) else ""
 
 
 def _dialect(tried: _Tried, frame: Frame, base: Dialect, told: frozenset[str], found: Sequence[Reading]) -> Dialect:

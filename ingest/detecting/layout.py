@@ -194,12 +194,14 @@ def _header_rows(rows: Sequence[Row], kinds: Sequence[Kind | None], looks: Looks
     """Return how many records at the beginning are names: the same again, or words over columns of values."""
     count = 1
     typed = [place for place, kind in enumerate(kinds) if kind in TYPED]
+    # What is there again and again is a record, not a header.
+    repeated = sum(row.cells == rows[0].cells for row in rows[:MOST_ROWS]) <= min(MOST_HEADER_ROWS, len(rows) - 1)
     while count < min(MOST_HEADER_ROWS, len(rows) - 1):
         row = rows[count]
         own = [looks[cell].kind for cell in row.cells]
         words = [place for place in typed if place < len(own) and own[place] in (Kind.WORDS, Kind.TEXT)]
         gaps = row.filled == row.width > rows[0].filled
-        again = row.cells == rows[0].cells and row.filled > 1
+        again = row.cells == rows[0].cells and row.filled > 1 and repeated
         above = typed and len(words) == len(typed) and (len(typed) > 1 or gaps)
         if not (again or above or (gaps and _are_years(row, own))):
             break

@@ -42,6 +42,18 @@ def lines_of(sample: bytes, *, ended: bool, newline: str | None) -> Lines:
     )
 
 
+def comment_of(lines: Lines) -> str:
+    """Return `#` when lines that begin with it are before the records and between them."""
+    texts = [text for text in lines.text.split("\n") if text.strip()]
+    marked = [text.startswith("#") for text in texts]
+    if not any(marked) or all(marked):
+        return ""
+    leading = marked.index(False)
+    between = sum(marked[leading:])
+    spaced = all(text.startswith("# ") for text, is_marked in zip(texts, marked, strict=True) if is_marked)
+    return "#" if 2 * sum(marked) < len(texts) + leading and (between > 0 < leading or (between > 1 and spaced)) else ""
+
+
 def _newline(text: str) -> str:
     """Return `cr` when lines end in CR alone; a CR or LF inside quotes ends no line."""
     if "\r" not in text:
