@@ -47,6 +47,7 @@ SIGNS = "\xa0€£¥§©®°±²³µ·¹º»«ª¼½¾¿¡´×–—‘’‚“
 LEAST_SURE = 0.015
 CLOSE = 1.15
 AHEAD = 1.5
+FEW = 4  # bytes, which alone are no word of another script
 # In texts in Latin letters, most bytes that are not ASCII stand alone; in those of other scripts they make words.
 ALONE = 0.6
 
@@ -154,6 +155,8 @@ def _legacy(lines: bytes) -> str | None:
     runs = HIGH.findall(lines)
     alone = sum(len(run) == 1 for run in runs) >= ALONE * len(runs)
     western = _is_western(lines)
+    if not western and sum(map(len, runs)) < FEW:
+        return None
     names = (*LATIN, *EAST_ASIAN) if alone else SENT
     ranked = chardet.detect_all(lines, ignore_threshold=True, include_encodings=names, compat_names=False)
     sure = {_usual(one["encoding"]): one["confidence"] for one in ranked if one["encoding"]}
