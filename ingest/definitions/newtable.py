@@ -125,7 +125,10 @@ def with_sample(dataset: D, header: Header, dialect: Dialect) -> D | NewTable:
     """Return a dataset; a table that is to be made for a file is shown the records behind the file's header."""
     if not isinstance(dataset, NewTable):
         return dataset
-    return replace(dataset, records=sample_records(header.rest, dialect), width=header.width)
+    found = sample_records(header.rest, dialect)
+    whole = found[: len(found) - dialect.footer_rows]  # the end of the file may be among them
+    records = [record for record in whole if len(record) == header.width]
+    return replace(dataset, records=records, width=header.width)
 
 
 def _unlike(names: Sequence[str]) -> list[str]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-from ingest.detecting.candidates import Frame, readings
+from ingest.detecting.candidates import Frame, end_of, readings
 from ingest.detecting.encoding import Encoding
 from ingest.detecting.kinds import LooksOf
 from ingest.detecting.layout import FITS, Expected, Layout, layout_of
@@ -148,7 +148,7 @@ def _looked_at(sample: bytes, ended: bool, base: Dialect, told: frozenset[str], 
     looks = LooksOf()
     asked = None if expected is None else lru_cache(maxsize=None)(lambda names: expected(names))
     tried = [
-        _Tried(reading=reading, layout=layout_of(reading, looks, whole=lines.whole, expected=asked))
+        _Tried(reading=reading, layout=layout_of(reading, looks, end=end_of(reading, frame), expected=asked))
         for reading in (found[:MOST_TRIED] if expected else found[:MOST_ALTERNATIVES])
     ]
     least = LEAST * found[0].score if found[0].score >= GOOD else 0.0

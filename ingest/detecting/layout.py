@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from ingest.detecting.footers import footers
 from ingest.detecting.kinds import TYPED, Kind, LooksOf
 from ingest.detecting.masking import shown
 from ingest.detecting.reading import Reading, Row
@@ -17,18 +17,11 @@ Expected = Callable[[Sequence[str]], float]
 MOST_ROWS = 100  # looked at for what columns hold
 MOST_COLUMNS = 300
 MOST_HEADER_ROWS = 4
-MOST_FOOTERS = 10
 # Records that are shown to the dataset, and how well a header must fit to be one.
 MOST_ASKED = 12
 FITS = 0.5
 SURE = 0.999
 AHEAD = 0.05  # of two records as one header against one alone
-
-FOOTER = re.compile(
-    r"\W*(\(?\d+ (rows?|records?|lines?|results?)\b|(grand )?totals?\b|sum\b|count\b|end of\b|eof\b|source\b|notes?\b|"
-    r"footnotes?\b|generated\b|exported\b|created\b|printed\b|page \d|rows?:|records?:|copyright|©|\*)",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,11 +39,13 @@ class Layout:
     why: str
 
 
-def layout_of(reading: Reading, looks: LooksOf, *, whole: bool, expected: Expected | None) -> Layout:
-    """Return where the table of a reading is. Raises nothing; `expected` may be asked up to MOST_ASKED times."""
-    footer_rows = _footers(reading, looks) if whole else 0
-    end = len(reading.rows) - footer_rows
-    rows = reading.rows[:end]
+def layout_of(reading: Reading, looks: LooksOf, *, end: Sequence[Row], expected: Expected | None) -> Layout:
+    """Return where the table of a reading is; `end` are the last records of the file, none while they are not known.
+
+    `expected` may be asked some MOST_ASKED times.
+    """
+    footer_rows = footers(end, reading.width, _column_kinds(reading.table[1:], reading.width, looks)[:1], looks)
+    rows = reading.rows[: len(reading.rows) - footer_rows] if end and end[-1] is reading.rows[-1] else reading.rows
     fit, at, count = _best_fit(reading, rows, looks, expected) if expected else (0.0, 0, 1)
     if fit >= FITS:
         return _layout(reading, at, count, footer_rows, fit, "the dataset expects it")
@@ -207,21 +202,3 @@ def _header_rows(rows: Sequence[Row], kinds: Sequence[Kind | None], looks: Looks
             break
         count += 1
     return count
-
-
-def _footers(reading: Reading, looks: LooksOf) -> int:
-    """Return how many records at the end belong to no table: a text in the first field, where others have a value."""
-    rows = reading.rows
-    if reading.width < 2 or len(rows) < 3:
-        return 0
-    first = max(len(rows) - MOST_FOOTERS, reading.start + 2)
-    at = len(rows)
-    while at > first and rows[at - 1].filled <= 1 and rows[at - 1].width in (1, reading.width):
-        at -= 1
-    if at == len(rows) or (reading.width == 2 and rows[at].width > 1):
-        return 0
-    column = _column_kinds(rows[reading.start + 1 : at], reading.width, looks)[0]
-    text = rows[at].cells[0].strip()
-    odd = column in TYPED and looks[text].kind in (Kind.WORDS, Kind.TEXT, Kind.MESSY)
-    apart = rows[at].width == 1 and rows[at].after_blank
-    return len(rows) - at if apart or (odd and reading.width > 2) or FOOTER.match(text) else 0

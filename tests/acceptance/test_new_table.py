@@ -61,6 +61,23 @@ def test_a_table_is_made_for_a_file(run: Run, psql: Psql, write: Write) -> None:
     assert psql("select dataset from ingest.jobs") == "public.fresh"
 
 
+def test_a_strangers_file_is_read_as_it_is(run: Run, psql: Psql, tmp_path: Path) -> None:
+    """A bank's export: titles, semicolons, Windows-1252, decimal commas, a sum at the end."""
+    rows = "".join(f'{n};{n % 28 + 1:02}.11.2025;"Müller; Söhne";{n},50\r\n' for n in range(1, 400))
+    text = f"Kontoauszug\r\nZeitraum: November\r\n\r\nNr;Buchungstag;Empfänger;Betrag\r\n{rows}\r\nSumme: 79999,50\r\n"
+    path = tmp_path / "umsätze.csv"
+    path.write_bytes(text.encode("cp1252"))
+
+    ended = run("load", path, "--into", "new:public.fresh")
+
+    assert ended.code == 0, ended
+    assert psql(SHAPE) == "nr bigint, buchungstag text, empf_nger text, betrag text"
+    assert (
+        psql("select count(*), min(buchungstag), min(empf_nger), max(betrag) from fresh")
+        == "399|01.11.2025|Müller; Söhne|99,50"
+    )
+
+
 def test_a_table_that_is_there_is_not_touched(run: Run, psql: Psql, write: Write) -> None:
     """It may be somebody's."""
     psql("create table fresh (a int)")

@@ -46,6 +46,8 @@ def of(text: str, **options: str) -> Detected:
         ("name\nHello, world\nIt works\nToo slow, too big, too late\n", Dialect(delimiter="\t")),
         ('name\n"Hello, world"\n"a, b"\n', Dialect()),
         ("a,b,c\n1,2,3\n4,5,6\n7,8,9\n\n(3 rows)\n", Dialect(footer_rows=1)),
+        ("a,b,c\n" + "1,2,3\n" * 5000 + "\nTotal: 3\nand more\n", Dialect(footer_rows=2)),
+        ("a,b,c\n" + "1,2,3\n" * 500 + "1", Dialect()),
         ("# one\na,b\n1,2\n# two\n3,4\n", Dialect(comment="#")),
         ("a,a,b,b\nx,y,x,y\n1,2,3,4\n5,6,7,8\n", Dialect(header_rows=2)),
         ("b,c\n" * 30, Dialect()),
