@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import parse_qsl
+
 import httpx
 import pytest
 
@@ -122,5 +124,5 @@ def test_the_preview_and_the_job_say_what_was_found_and_how_to_pin_it(inputs: In
     done = inputs.load("t", body, way)
     assert done.job["dialect"] == shown["dialect"]
     assert any("delimiter" in sentence for sentence in shown["dialect"]["evidence"])
-    pinned = dict(pair.split("=") for pair in shown["dialect"]["options"].split("&"))
+    pinned = dict(parse_qsl(shown["dialect"]["options"]))
     assert inputs.load("t", body, way, **pinned).codes == done.codes == [(2, "amount", "E_TYPE")]
