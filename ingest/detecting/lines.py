@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ingest.detecting.masking import without_reserved
 
 # How much is looked at; more adds time and no certainty.
-MOST_CHARS = 24_000
+MOST_CHARS = 16_000
 MOST_LINES = 300
 END_BYTES = 4000
 
