@@ -16,6 +16,7 @@ from ingest.chunk import ChunkCut
 from ingest.compression import Compression
 from ingest.cutter import Cutter, Sink
 from ingest.datasets import Dataset
+from ingest.definitions.newtable import NewTable, with_sample
 from ingest.detecting import Detected
 from ingest.dialect import Dialect
 from ingest.digests import Digest
@@ -139,7 +140,7 @@ class Admission:
         return Opening(
             spec.dialect if spec else options.dialect,
             None if spec else options.told,
-            expected_by(self.target.dataset.read_header),
+            expected_by(self.target.dataset),
             max_record_bytes=self.settings.max_record_bytes,
         )
 
@@ -215,8 +216,8 @@ class Admission:
             await waiting()
 
     def _plan(self, header: Header, dialect: Dialect) -> LoadSpec:
-        dataset, options = self.target.dataset, self.options
-        names = header.names or self._names_of_no_header(header)
+        dataset, options = with_sample(self.target.dataset, header, dialect), self.options
+        names = header.names or self._names_of_no_header(dataset, header)
         try:
             return dataset.spec(
                 [name for name in names if name],  # a column without a name is one to skip
@@ -227,17 +228,19 @@ class Admission:
         except FileError as error:
             raise with_delimiter_hint(error, names, dialect) from error
 
-    def _names_of_no_header(self, header: Header) -> Sequence[str]:
+    def _names_of_no_header(self, dataset: Dataset, header: Header) -> Sequence[str]:
         """Return the dataset's own columns, in their order, for a file without a header.
 
         That there is none must be sure: the request says so, or some value of the first record can only be one of a
         column that is no text. Else the record is taken for a header that does not fit.
         """
-        own, told = self.target.dataset.own_names(), self.options.told
+        own, told = dataset.own_names(), self.options.told
         if len(own) != header.width:
             text = f"the file has no header and {header.width} columns: name them with the option columns"
             raise FileError(text, code="E_HEADER_MISMATCH", columns=header.width)
-        types = [self.target.dataset.read_header(own).types[name] for name in own]
+        if isinstance(dataset, NewTable):
+            return own
+        types = [dataset.read_header(own).types[name] for name in own]
         told_so = told is None or not {"header", "header_rows"}.isdisjoint(told)
         return own if told_so or are_values(header.first, types) else header.first
 

@@ -16,7 +16,8 @@ from ingest import logs
 from ingest.database import migrate_database, open_database
 from ingest.datasetfiles import known_definitions, read_definition_file
 from ingest.datasets import Dataset, Datasets
-from ingest.definitions.infer import definition_of_sample, definition_of_table, name_of
+from ingest.definitions.columntypes import name_of
+from ingest.definitions.infer import definition_of_sample, definition_of_table
 from ingest.definitions.model import Definition
 from ingest.definitions.preview import read_sample
 from ingest.definitions.tables import TableDataset

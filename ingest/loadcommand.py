@@ -31,7 +31,13 @@ def _local(context: click.Context, argument: click.Parameter, files: tuple[str, 
 
 @click.command("load")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...", callback=_local)
-@click.option("--dataset", required=True, help="Where the rows go: a dataset's name or schema.table.")
+@click.option(
+    "--dataset",
+    "--into",
+    "dataset",
+    required=True,
+    help="Where the rows go: a dataset's name, schema.table, or new:schema.table to make the table.",
+)
 @click.option(
     "--parameter", "parameters", multiple=True, metavar="NAME=VALUE", help="A value that the dataset asks for."
 )

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Protocol
 
 from ingest.definitions.matching import REJECT_COLUMNS, Reading
+from ingest.definitions.names import squeeze
 from ingest.detecting import Detected, detect, detect_at_once, detect_encoding
 from ingest.dialect import Dialect
 from ingest.errors import FileError
@@ -20,6 +22,8 @@ from ingest.splitter import Block
 
 # What is looked at when the first SNIFF_BYTES do not say that the file is written as usual.
 SAMPLE_BYTES = 64 * 1024
+
+MOST_CHARS = 200  # of a name
 
 # How well a dataset knows the names of a header, from 0 to 1.
 Expected = Callable[[Sequence[str]], float]
@@ -111,12 +115,24 @@ class Opening:
         return bytes(Transcoder(replace(self._dialect, encoding=encoding).encoding).feed(sample))
 
 
-def expected_by(read_header: Callable[[Sequence[str]], Reading]) -> Expected:
+class Knowing(Protocol):
+    """What a dataset is asked about a header."""
+
+    def names_known(self) -> frozenset[str]: ...
+
+    def read_header(self, names: Sequence[str]) -> Reading: ...
+
+
+def expected_by(dataset: Knowing) -> Expected:
     """Return how well a dataset knows the names of a header, from how it reads them."""
+    known_names = dataset.names_known()
 
     def expected(names: Sequence[str]) -> float:
+        # Most records that are asked about are none: they are not worth a reading.
+        if known_names.isdisjoint(squeeze(name[:MOST_CHARS]) for name in names):
+            return 0.0
         try:
-            reading = read_header(names)
+            reading = dataset.read_header(names)
         except FileError:
             return 0.0
         matches = reading.matches

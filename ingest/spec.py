@@ -154,6 +154,7 @@ class LoadSpec:
     plan: Plan | None = None
     platform: str | None = None  # of the definition, where the file was seen to come from
     certainty: float | None = None  # 0 to 1, when the dataset was recognised by the header
+    makes: str | None = None  # the columns of the table as SQL, when the job's first batch is to make it
     max_rejects: str | None = None  # of the definition: the error budget unless the request has one
     max_record_bytes: int = 1 << 20  # by which the file was cut
     evidence: tuple[str, ...] = ()  # why the dialect is what it is, where it was detected

@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Any, Protocol
 
 from ingest.definitions.matching import Match, Reading, shown
+from ingest.definitions.newtable import with_sample
 from ingest.detecting import Detected
 from ingest.detecting.encoding import is_utf8
 from ingest.dialect import Dialect
@@ -23,6 +24,8 @@ MOST_CHARS = 200  # of a value that is shown
 
 class HeaderReading(Protocol):
     """What a preview asks a dataset."""
+
+    def names_known(self) -> frozenset[str]: ...
 
     def read_header(self, names: Sequence[str]) -> Reading: ...
 
@@ -73,11 +76,12 @@ def preview(
 
     Raises FileError when the header cannot be read, or belongs to no dataset (E_DATASET_UNSURE).
     """
-    expected = expected_by(dataset.read_header)
+    expected = expected_by(dataset)
     sample = read_sample(data, dialect, max_record_bytes=max_record_bytes, told=told, expected=expected)
     names = sample.header.names or sample.header.first
     try:
-        reading = dataset.read_header([name for name in names if name])
+        fitted = with_sample(dataset, sample.header, sample.dialect)
+        reading = fitted.read_header([name for name in names if name])
     except FileError as error:
         raise with_delimiter_hint(error, names, sample.dialect) from error
     detected = sample.detected

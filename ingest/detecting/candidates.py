@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ingest.detecting.kinds import LooksOf
-from ingest.detecting.lines import MOST_LINES, Lines
+from ingest.detecting.lines import END_BYTES, MOST_LINES, Lines
 from ingest.detecting.masking import OPEN, mask
-from ingest.detecting.reading import Reading, Ways, read, rows_of
+from ingest.detecting.reading import Reading, Row, Ways, read, rows_of
 
 COMMON = (",", ";", "\t", "|")
 # Tried when nothing common fits well: they are in texts, times and addresses too.
@@ -52,6 +52,15 @@ def readings(frame: Frame) -> list[Reading]:
         rare = {sign: prior for sign, prior in RARE.items() if not (inside and sign == ":")}
         found = _sorted([*found, *_read_all(frame, _present(frame, rare), looks)])
     return found
+
+
+def end_of(reading: Reading, frame: Frame) -> Sequence[Row]:
+    """Return the last records of the file in the way of a reading, none where the end of the file is not known."""
+    if frame.lines.whole:
+        return reading.rows[reading.start + 1 :]
+    ways = reading.ways
+    masked = mask(frame.lines.end, ways.quote, ways.escape, (ways.delimiter,) if ways.delimiter else ())
+    return rows_of(masked, ways.delimiter, comment=frame.comment, most=END_BYTES)
 
 
 def _sorted(found: Sequence[Reading] | Iterator[Reading]) -> list[Reading]:

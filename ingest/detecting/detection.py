@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-from ingest.detecting.candidates import Frame, readings
+from ingest.detecting.candidates import Frame, end_of, readings
 from ingest.detecting.encoding import Encoding
 from ingest.detecting.kinds import LooksOf
 from ingest.detecting.layout import FITS, Expected, Layout, layout_of
-from ingest.detecting.lines import BOM, Lines, lines_of
+from ingest.detecting.lines import BOM, Lines, comment_of, lines_of
 from ingest.detecting.reading import Reading
 from ingest.detecting.wording import evidence_of, options_of
 from ingest.dialect import Dialect
@@ -118,13 +118,13 @@ def _at_once(sample: bytes, ended: bool, base: Dialect, expected: Expected) -> D
 
 
 def _ends_oddly(line: bytes, rest: bytes, ended: bool) -> bool:
-    """Tell whether the first record says the same again, holds no comma though others do, or the last one is short."""
+    """Tell whether the first line holds no comma though others do, or the last one is short or nearly empty."""
     header = line.rstrip(b"\r")
     last = rest.rstrip()[-len(line) - 1000 :].rsplit(b"\n", 1)[-1]
     short = ended and b'"' not in last and last.count(b",") < header.count(b",")
     last_filled = len(last.strip(b",")) and b"," in last.strip(b",")
     lonely = ended and header.count(b",") > 1 and not last_filled
-    return rest.startswith(header) or short or lonely or (b"," not in header and b"," in rest)
+    return short or lonely or (b"," not in header and b"," in rest)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +148,7 @@ def _looked_at(sample: bytes, ended: bool, base: Dialect, told: frozenset[str], 
     looks = LooksOf()
     asked = None if expected is None else lru_cache(maxsize=None)(lambda names: expected(names))
     tried = [
-        _Tried(reading=reading, layout=layout_of(reading, looks, whole=lines.whole, expected=asked))
+        _Tried(reading=reading, layout=layout_of(reading, looks, end=end_of(reading, frame), expected=asked))
         for reading in (found[:MOST_TRIED] if expected else found[:MOST_ALTERNATIVES])
     ]
     least = LEAST * found[0].score if found[0].score >= GOOD else 0.0
@@ -169,23 +169,11 @@ def _frame(lines: Lines, base: Dialect, told: frozenset[str]) -> Frame:
     return Frame(
         lines=lines,
         skip_lines=skip,
-        comment=base.comment if "comment" in told else _comment(lines),
+        comment=base.comment if "comment" in told else comment_of(lines),
         delimiter=base.delimiter if "delimiter" in told else lines.excel,
         quote=base.quote if "quote" in told else None,
         escape=base.escape if "escape" in told else None,
     )
-
-
-def _comment(lines: Lines) -> str:
-    """Return `#` when lines that begin with it are before the records and between them."""
-    texts = [text for text in lines.text.split("\n") if text.strip()]
-    marked = [text.startswith("#") for text in texts]
-    if not any(marked) or all(marked):
-        return ""
-    leading = marked.index(False)
-    between = sum(marked[leading:])
-    spaced = all(text.startswith("# ") for text, is_marked in zip(texts, marked, strict=True) if is_marked)
-    return "#" if 2 * sum(marked) < len(texts) + leading and (between > 0 < leading or (between > 1 and spaced)) else ""
 
 
 def _dialect(tried: _Tried, frame: Frame, base: Dialect, told: frozenset[str], found: Sequence[Reading]) -> Dialect:

@@ -34,18 +34,20 @@ SEQUENCE = re.compile(
     rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}|[\xc0\xc1][\x80-\xbf]|[\xc2-\xf4][\x80-\xbf]{0,2}\Z"
 )
 HIGH = re.compile(rb"[\x80-\xff]+")
-# What is looked at by chardet: the lines that have something to say, up to so many bytes.
-HIGH_LINE = re.compile(rb"[^\n]*[\x80-\xff][^\n]*\n?")
+# What is looked at by chardet: of the lines that have something to say, so many bytes, some of them before the first
+# that is not ASCII.
 MOST_BYTES = 8192
+BEFORE = 200
 
 # In Windows-1252, what texts in Western languages hold apart from ASCII: letters in words, other signs outside of them.
-LETTERS = "ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜßàáâãäåæçèéêëìíîïñòóôõöøùúûüÿœŒšŠžŽ"
+LETTERS = "ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜßàáâãäåæçèéêëìíîïñòóôõöøùúûüœŒšŠžŽ"
 SIGNS = "\xa0€£¥§©®°±²³µ·¹º»«ª¼½¾¿¡´×–—‘’‚“”„•…™†‰"  # noqa: RUF001 - these very characters
 
 # What chardet says of itself: below this it is noise, and this much apart two answers differ.
 LEAST_SURE = 0.015
 CLOSE = 1.15
 AHEAD = 1.5
+FEW = 4  # bytes, which alone are no word of another script
 # In texts in Latin letters, most bytes that are not ASCII stand alone; in those of other scripts they make words.
 ALONE = 0.6
 
@@ -139,7 +141,10 @@ def _narrow(sample: bytes, ended: bool) -> Encoding:
     if inside >= 2 * outside:
         text = f"The encoding is UTF-8: {len(sequences)} characters are valid, only {outside} bytes are damaged."
         return Encoding(UTF_8, 0, text)
-    name = _legacy(b"".join(HIGH_LINE.findall(sample))[:MOST_BYTES])
+    telling = [line for line in sample.split(b"\n") if not line.isascii()]
+    joined = b"\n".join(telling)
+    first = max(0, next(HIGH.finditer(joined)).start() - BEFORE)
+    name = _legacy(joined[first : first + MOST_BYTES])
     if name is None:
         return Encoding(UTF_8, 0, "The encoding is UTF-8: the bytes that are not fit no other encoding better.")
     return Encoding(name, 0, f"The encoding is {shown(name)}: the bytes are not valid UTF-8, and read as words in it.")
@@ -150,6 +155,8 @@ def _legacy(lines: bytes) -> str | None:
     runs = HIGH.findall(lines)
     alone = sum(len(run) == 1 for run in runs) >= ALONE * len(runs)
     western = _is_western(lines)
+    if not western and sum(map(len, runs)) < FEW:
+        return None
     names = (*LATIN, *EAST_ASIAN) if alone else SENT
     ranked = chardet.detect_all(lines, ignore_threshold=True, include_encodings=names, compat_names=False)
     sure = {_usual(one["encoding"]): one["confidence"] for one in ranked if one["encoding"]}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from ingest.detecting.footers import footers
 from ingest.detecting.kinds import TYPED, Kind, LooksOf
 from ingest.detecting.masking import shown
 from ingest.detecting.reading import Reading, Row
@@ -17,18 +17,11 @@ Expected = Callable[[Sequence[str]], float]
 MOST_ROWS = 100  # looked at for what columns hold
 MOST_COLUMNS = 300
 MOST_HEADER_ROWS = 4
-MOST_FOOTERS = 10
 # Records that are shown to the dataset, and how well a header must fit to be one.
 MOST_ASKED = 12
 FITS = 0.5
 SURE = 0.999
 AHEAD = 0.05  # of two records as one header against one alone
-
-FOOTER = re.compile(
-    r"\W*(\(?\d+ (rows?|records?|lines?|results?)\b|(grand )?totals?\b|sum\b|count\b|end of\b|eof\b|source\b|notes?\b|"
-    r"footnotes?\b|generated\b|exported\b|created\b|printed\b|page \d|rows?:|records?:|copyright|©|\*)",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,12 +39,14 @@ class Layout:
     why: str
 
 
-def layout_of(reading: Reading, looks: LooksOf, *, whole: bool, expected: Expected | None) -> Layout:
-    """Return where the table of a reading is. Raises nothing; `expected` may be asked up to MOST_ASKED times."""
-    footer_rows = _footers(reading, looks) if whole else 0
-    end = len(reading.rows) - footer_rows
-    rows = reading.rows[:end]
-    fit, at, count = _best_fit(reading, rows, expected) if expected else (0.0, 0, 1)
+def layout_of(reading: Reading, looks: LooksOf, *, end: Sequence[Row], expected: Expected | None) -> Layout:
+    """Return where the table of a reading is; `end` are the last records of the file, none while they are not known.
+
+    `expected` may be asked some MOST_ASKED times.
+    """
+    footer_rows = footers(end, reading.width, _column_kinds(reading.table[1:], reading.width, looks)[:1], looks)
+    rows = reading.rows[: len(reading.rows) - footer_rows] if end and end[-1] is reading.rows[-1] else reading.rows
+    fit, at, count = _best_fit(reading, rows, looks, expected) if expected else (0.0, 0, 1)
     if fit >= FITS:
         return _layout(reading, at, count, footer_rows, fit, "the dataset expects it")
     at = _first(reading, rows, looks)
@@ -62,12 +57,12 @@ def layout_of(reading: Reading, looks: LooksOf, *, whole: bool, expected: Expect
 
 
 def names_of(rows: Sequence[Row], reading: Reading) -> tuple[str, ...]:
-    """Return the names that header records say together: what differs between them, joined by a blank."""
+    """Return the names that header records say together, joined by blanks."""
     ways = reading.ways
     texts = [[shown(cell, ways.quote, ways.escape).strip() for cell in row.cells] for row in rows]
     width = max(map(len, texts))
     padded = [[*cells, *[""] * (width - len(cells))] for cells in texts]
-    return tuple(" ".join(dict.fromkeys(filter(None, column))) for column in zip(*padded, strict=True))
+    return tuple(" ".join(filter(None, column)) for column in zip(*padded, strict=True))
 
 
 def _layout(reading: Reading, at: int, count: int, footer_rows: int, fit: float, why: str) -> Layout:
@@ -75,21 +70,24 @@ def _layout(reading: Reading, at: int, count: int, footer_rows: int, fit: float,
     return Layout(header=at, header_rows=count, footer_rows=footer_rows, names=names, fit=fit, why=why)
 
 
-def _best_fit(reading: Reading, rows: Sequence[Row], expected: Expected) -> tuple[float, int, int]:
+def _best_fit(reading: Reading, rows: Sequence[Row], looks: LooksOf, expected: Expected) -> tuple[float, int, int]:
     """Return how well the record that fits best is known to the dataset, its place, and how many records it is."""
     best = (0.0, 0, 1)
     for at, row in enumerate(rows[:MOST_ASKED]):
-        if row.width <= 2000 and (row.width > 1 or reading.width == 1):
+        if row.width <= 2000 and (row.width > 1 or reading.width == 1) and _may_be_names(row, looks):
             fit = _fit(expected, names_of([row], reading))
             best = max(best, (fit, at, 1), key=lambda one: one[0])
     fit, at, _ = best
     for first in {0, max(0, at - 1)} if len(rows) > 2 and fit < SURE else ():
         joined = _fit(expected, names_of(rows[first : first + 2], reading))
         best = max(best, (joined - AHEAD, first, 2), key=lambda one: one[0])
-    fit, at, count = best
-    while fit >= FITS and count == 1 and rows[at + count : at + count + 1] and rows[at + count].cells == rows[at].cells:
-        count += 1
-    return fit, at, count
+    return best
+
+
+def _may_be_names(row: Row, looks: LooksOf) -> bool:
+    """Tell whether it is worth to ask the dataset about a record: few of its fields are values for sure."""
+    typed = sum(looks[cell].kind in TYPED for cell in row.cells[:MOST_COLUMNS])
+    return 2 * typed <= min(row.width, MOST_COLUMNS)
 
 
 def _fit(expected: Expected, names: tuple[str, ...]) -> float:
@@ -191,32 +189,16 @@ def _header_rows(rows: Sequence[Row], kinds: Sequence[Kind | None], looks: Looks
     """Return how many records at the beginning are names: the same again, or words over columns of values."""
     count = 1
     typed = [place for place, kind in enumerate(kinds) if kind in TYPED]
+    # What is there again and again is a record, not a header.
+    repeated = sum(row.cells == rows[0].cells for row in rows[:MOST_ROWS]) <= min(MOST_HEADER_ROWS, len(rows) - 1)
     while count < min(MOST_HEADER_ROWS, len(rows) - 1):
         row = rows[count]
         own = [looks[cell].kind for cell in row.cells]
         words = [place for place in typed if place < len(own) and own[place] in (Kind.WORDS, Kind.TEXT)]
         gaps = row.filled == row.width > rows[0].filled
-        again = row.cells == rows[0].cells and row.filled > 1
+        again = row.cells == rows[0].cells and row.filled > 1 and repeated
         above = typed and len(words) == len(typed) and (len(typed) > 1 or gaps)
         if not (again or above or (gaps and _are_years(row, own))):
             break
         count += 1
     return count
-
-
-def _footers(reading: Reading, looks: LooksOf) -> int:
-    """Return how many records at the end belong to no table: a text in the first field, where others have a value."""
-    rows = reading.rows
-    if reading.width < 2 or len(rows) < 3:
-        return 0
-    first = max(len(rows) - MOST_FOOTERS, reading.start + 2)
-    at = len(rows)
-    while at > first and rows[at - 1].filled <= 1 and rows[at - 1].width in (1, reading.width):
-        at -= 1
-    if at == len(rows) or (reading.width == 2 and rows[at].width > 1):
-        return 0
-    column = _column_kinds(rows[reading.start + 1 : at], reading.width, looks)[0]
-    text = rows[at].cells[0].strip()
-    odd = column in TYPED and looks[text].kind in (Kind.WORDS, Kind.TEXT, Kind.MESSY)
-    apart = rows[at].width == 1 and rows[at].after_blank
-    return len(rows) - at if apart or (odd and reading.width > 2) or FOOTER.match(text) else 0

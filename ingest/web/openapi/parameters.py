@@ -18,7 +18,8 @@ QUERY: Json = {
     "of_dataset": ("only jobs of a dataset", CELL, "customers"),
     "of_filename": ("only jobs whose file's name contains this, of the newest 100,000; case is ignored", CELL, "march"),
     "dataset": (
-        "where the rows go: a definition, `schema.table`, or `auto` for the definition that fits the header",
+        "where the rows go: a definition, `schema.table`, `auto` for the definition that fits the header, or"
+        " `new:schema.table` for a table that is made with columns and types as the first records have them",
         text(minLength=1, maxLength=MAX_VALUE_CHARS),
         "customers",
     ),

@@ -46,8 +46,11 @@ def of(text: str, **options: str) -> Detected:
         ("name\nHello, world\nIt works\nToo slow, too big, too late\n", Dialect(delimiter="\t")),
         ('name\n"Hello, world"\n"a, b"\n', Dialect()),
         ("a,b,c\n1,2,3\n4,5,6\n7,8,9\n\n(3 rows)\n", Dialect(footer_rows=1)),
+        ("a,b,c\n" + "1,2,3\n" * 5000 + "\nTotal: 3\nand more\n", Dialect(footer_rows=2)),
+        ("a,b,c\n" + "1,2,3\n" * 500 + "1", Dialect()),
         ("# one\na,b\n1,2\n# two\n3,4\n", Dialect(comment="#")),
         ("a,a,b,b\nx,y,x,y\n1,2,3,4\n5,6,7,8\n", Dialect(header_rows=2)),
+        ("b,c\n" * 30, Dialect()),
         ("", Dialect()),
         ("\n\n", Dialect()),
     ],
@@ -188,6 +191,35 @@ def test_it_takes_little_time(make) -> None:  # type: ignore[no-untyped-def]
         detect(data, ended=False, encoding=detect_encoding(data, ended=False))
         took.append(time.thread_time() - began)
     assert min(took) < 0.030
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        b'"',
+        b',"""x',
+        b',"abc',
+        b'"\\',
+        b',"\\"',
+        b",",
+        b";,",
+        b"\n",
+        b"1:1:",
+        b"a ",
+        b"#\n",
+        b"\0",
+        b"\xff",
+        b"a" * 900 + b"\xff",
+        b"\r",
+        b"a;\"'\\|\t, \n",
+    ],
+)
+def test_no_file_takes_long(piece: bytes) -> None:
+    """Whatever it is made of: what is looked at is bounded, and no search goes back and forth."""
+    data = (piece * 65536)[:65536]
+    began = time.thread_time()
+    detect(data, ended=False, expected=knows(["a", "b"]), encoding=detect_encoding(data, ended=False))
+    assert time.thread_time() - began < 2
 
 
 @settings(max_examples=150, deadline=None)

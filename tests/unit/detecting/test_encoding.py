@@ -36,6 +36,7 @@ def test_an_encoding_is_found(data: bytes, name: str, bom_bytes: int) -> None:
     "data",
     [
         b"a,b\n1,\xff\n",
+        b"a" * 20_000 + b"\xff",
         b"a,b\n1,\xed\xa0\x80\n",
         b"a,b\n1,\xc0\xaf\n",
         "a,b\n1,Zoë\n2,Jürgen\n3,".encode() + b"M\xfcller\n",
