@@ -26,7 +26,8 @@ LAYERS = {
     1: {"database", "statements", "datasetfiles", "logs", "memory", "client", "metrics", "assets"},
     0: {
         "definitions",
-        "caller", "apikey", "job", "spec", "budget", "formats", "formula", "chunk", "batch", "reject", "accounts", "dialect", "header", "splitter", "bits", "settings", "errors",
+        "caller", "apikey", "job", "spec", "budget", "formats", "formula", "chunk", "batch", "reject", "accounts",
+        "dialect", "dialectoptions", "encodings", "header", "splitter", "bits", "settings", "errors", "reading",
         "compression", "unpacking", "digests",
     },
 }  # fmt: skip

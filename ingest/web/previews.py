@@ -15,17 +15,18 @@ from ingest import datasets
 from ingest.caller import Caller
 from ingest.definitions.preview import preview
 from ingest.dialect import Dialect
+from ingest.dialectoptions import DIALECT_OPTIONS, dialect_of
 from ingest.errors import FileError, IngestError, RequestError
 from ingest.unpacking import unpacked_start
 from ingest.web.access import caller_of
 from ingest.web.answers import BASE, Answer, json_answer, problem_answer
 from ingest.web.body import Body
-from ingest.web.options import dialect_of, query
+from ingest.web.options import query
 from ingest.web.problems import http_problem, internal_problem, problem
 from ingest.web.uploads import respond
 
 PREVIEW_PATH = f"{BASE}/preview".encode()
-PREVIEW_OPTIONS = ("dataset", "delimiter", "null", "quote")
+PREVIEW_OPTIONS = ("dataset", *DIALECT_OPTIONS)
 MOST_BYTES = 1024 * 1024
 
 log = structlog.get_logger("ingest.web")
