@@ -52,7 +52,7 @@ def _with_csv(
     file: Polluted, reader: Callable[[io.StringIO], Any], as_read: Callable[[list[list[str]]], Read]
 ) -> Read | None:
     try:
-        return as_read([row for row in reader(io.StringIO(file.data.decode(), newline="")) if row])
+        return as_read([row for row in reader(io.StringIO(file.data.decode(file.told.encoding), newline="")) if row])
     except csv.Error:
         return None
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
-from tests.pollution.source import Cells, Row, Style, Told, table, written
+from tests.pollution.source import NAMES, RECORDS, Cells, Row, Style, Told, written
 
 BASE = Style()
 PREAMBLE = "Ferry log"
@@ -63,8 +63,8 @@ def _file(
     lines: Sequence[str],
     *,
     kind: str = "",
-    header: Cells | None = table()[0],
-    records: Sequence[Cells] = table()[1],
+    header: Cells | None = NAMES,
+    records: Sequence[Cells] = RECORDS,
     before: int = 1,
     told: Told | None = None,
     listed: bool = True,
@@ -77,15 +77,14 @@ def _file(
         header=header,
         records=tuple(records),
         lines=tuple(range(before + 1, before + 1 + len(records))),
-        told=told or Told(names=header or table()[0]),
+        told=told or Told(names=header or NAMES),
         listed=listed,
     )
 
 
 @cache
 def _rows_of(style: Style = BASE, quoted_for: Style | None = None) -> tuple[Row, ...]:
-    names, records = table()
-    return tuple(written([names, *records], style, quoted_for=quoted_for))
+    return tuple(written([NAMES, *RECORDS], style, quoted_for=quoted_for))
 
 
 @cache
@@ -94,45 +93,43 @@ def _lines_of(style: Style = BASE, quoted_for: Style | None = None) -> tuple[str
 
 
 def _whole_files() -> Iterator[Polluted]:
-    names, records = table()
     lines, end = _lines_of(), BASE.newline
     yield _file("source", lines)
-    yield _file("no_payload", [], header=None, records=(), before=0, told=Told(names=names, header_rows=0))
+    yield _file("no_payload", [], header=None, records=(), before=0, told=Told(names=NAMES, header_rows=0))
     yield _file("no_final_newline", [*lines[:-1], lines[-1].removesuffix(end)])
     yield _file("double_final_newline", [*lines, end])
-    yield _file("no_header", lines[1:], header=None, before=0, told=Told(names=names, header_rows=0))
+    yield _file("no_header", lines[1:], header=None, before=0, told=Told(names=NAMES, header_rows=0))
     for count in (2, 3):
-        joined = tuple(" ".join([name] * count) for name in names)
+        joined = tuple(" ".join([name] * count) for name in NAMES)
         told = Told(names=joined, header_rows=count)
         yield _file(
             f"header_of_{count}_rows", [lines[0]] * count + [*lines[1:]], header=joined, before=count, told=told
         )
-    empty = BASE.delimiter * (len(names) - 1) + end
-    yield _file("preamble", [PREAMBLE + empty, empty, *lines], before=3, told=Told(names=names, skip_rows=2))
+    empty = BASE.delimiter * (len(NAMES) - 1) + end
+    yield _file("preamble", [PREAMBLE + empty, empty, *lines], before=3, told=Told(names=NAMES, skip_rows=2))
     for word, width in (("narrower", -1), ("equal", 0), ("wider", 1)):
-        second = [(*cells, "" if n else "More")[: len(names) + width] for n, cells in enumerate([names, *records])]
+        second = [(*cells, "" if n else "More")[: len(NAMES) + width] for n, cells in enumerate([NAMES, *RECORDS])]
         yield _file(f"second_table_{word}", [*lines, *(row.text() for row in written(second))])
     yield _file("header_only", lines[:1], records=())
-    yield _file("one_record", lines[:2], records=records[:1])
+    yield _file("one_record", lines[:2], records=RECORDS[:1])
 
 
 def _dialects() -> Iterator[Polluted]:
-    names, _ = table()
     for word, char in {"semicolon": ";", "tab": "\t", "space": " ", "comma_space": ", "}.items():
         lines = _lines_of(replace(BASE, delimiter=char), quoted_for=BASE)
-        yield _file(f"delimiter_{word}", lines, told=Told(names=names, delimiter=char))
+        yield _file(f"delimiter_{word}", lines, told=Told(names=NAMES, delimiter=char))
     lines = _lines_of(replace(BASE, quote="'", escape=""), quoted_for=BASE)
-    yield _file("quote_apostrophe", lines, told=Told(names=names, quote="'"))
+    yield _file("quote_apostrophe", lines, told=Told(names=NAMES, quote="'"))
     lines = _lines_of(replace(BASE, escape="\\"))
-    yield _file("escape_backslash", lines, told=Told(names=names, escape="\\"))
+    yield _file("escape_backslash", lines, told=Told(names=NAMES, escape="\\"))
     yield _file("escape_none", _lines_of(replace(BASE, escape="")))
     for word, char in {"lf": "\n", "cr": "\r"}.items():
-        yield _file(f"newline_{word}", _lines_of(replace(BASE, newline=char)), told=Told(names=names, newline=char))
+        yield _file(f"newline_{word}", _lines_of(replace(BASE, newline=char)), told=Told(names=NAMES, newline=char))
 
 
 def _rows() -> Iterator[Polluted]:
     """Yield the files in which one row alone is broken, at each place where it can be."""
-    width = len(table()[0])
+    width = len(NAMES)
     for number, row in enumerate(_rows_of()):
         for column in range(width):
             if column:
@@ -163,8 +160,7 @@ def _more(row: Row, column: int) -> Row:
 
 def _with_quote(number: int, column: int) -> Polluted:
     """Put a quote before the text of a cell: it is part of the text, and nobody escaped it."""
-    names, records = table()
-    row, texts = _rows_of()[number], [names, *records]
+    row, texts = _rows_of()[number], [NAMES, *RECORDS]
     cell, cells = row.cells[column], texts[number]
     inside = cell.startswith(BASE.quote)
     broken = replace(
@@ -178,8 +174,7 @@ def _with_quote(number: int, column: int) -> Polluted:
 
 def _careful() -> Iterator[Polluted]:
     """Yield the changes of delimiter and quote as a writer makes them that knows what it writes."""
-    names, _ = table()
     lines = _lines_of(replace(BASE, delimiter=" "))
-    yield _file("careful_space", lines, told=Told(names=names, delimiter=" "), listed=False)
+    yield _file("careful_space", lines, told=Told(names=NAMES, delimiter=" "), listed=False)
     lines = _lines_of(replace(BASE, quote="'", escape="'"))
-    yield _file("careful_apostrophe", lines, told=Told(names=names, quote="'"), listed=False)
+    yield _file("careful_apostrophe", lines, told=Told(names=NAMES, quote="'"), listed=False)

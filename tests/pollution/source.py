@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 Cells = tuple[str, ...]
@@ -32,6 +31,7 @@ class Told:
     quote: str = '"'
     escape: str = ""
     newline: str = "\r\n"
+    encoding: str = "utf-8"
     skip_rows: int = 0
     header_rows: int = 1
 
@@ -60,12 +60,14 @@ class Row:
         return "".join(piece for pair in zip(self.cells, between, strict=True) for piece in pair)
 
 
-@cache
-def table() -> tuple[Cells, tuple[Cells, ...]]:
-    """Return the names and the records of the clean table."""
+def _read() -> tuple[Cells, tuple[Cells, ...]]:
     with SOURCE.open(encoding="utf-8", newline="") as file:
         names, *records = map(tuple, csv.reader(file))
     return names, tuple(records)
+
+
+# The clean table.
+NAMES, RECORDS = _read()
 
 
 def written(rows: Sequence[Cells], style: Style = Style(), *, quoted_for: Style | None = None) -> list[Row]:
