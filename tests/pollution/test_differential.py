@@ -1,0 +1,72 @@
+"""Random files, told the dialect: the service loads the cells that Python's csv and DuckDB read, or rejects the record."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import trio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.conftest import emptied
+from tests.pollution.dialects import shattered_files, sound_files
+from tests.pollution.peers import csv_told, with_duckdb
+from tests.pollution.pollute import Polluted
+from tests.pollution.service import Loaded, Service, Way
+from tests.pollution.source import Cells
+
+# Each example is as many files, because the database is opened once for all of them.
+FILES = 25
+EXAMPLES = settings(max_examples=8, suppress_health_check=list(HealthCheck), derandomize=True)
+TOLD = Way(told=True, lenient=False, typed=False)
+
+
+@pytest.fixture(scope="module")
+def dsn(shared_dsn: str) -> str:
+    """DSN of a migrated, empty database."""
+    return emptied(shared_dsn)
+
+
+def named(files: Sequence[Polluted]) -> list[Polluted]:
+    """Give each file a name of its own."""
+    return [replace(file, name=f"{number}") for number, file in enumerate(files)]
+
+
+def loaded_by(dsn: str, files: Sequence[Polluted]) -> dict[str, Loaded]:
+    """Load the files, each told its dialect, in default settings."""
+
+    async def load(folder: Path) -> dict[str, Loaded]:
+        async with Service(dsn, folder) as service:
+            return await service.load(files, TOLD)
+
+    with tempfile.TemporaryDirectory() as folder:
+        return trio.run(load, Path(folder))
+
+
+@EXAMPLES
+@given(st.lists(sound_files(), min_size=FILES, max_size=FILES))
+def test_sound_files_are_loaded_to_the_letter(dsn: str, files: list[Polluted]) -> None:
+    """Every cell of every record, whatever the delimiter, quote, escape, line end and encoding; nothing is rejected."""
+    files = named(files)
+    for name, loaded in loaded_by(dsn, files).items():
+        file = files[int(name)]
+        assert (loaded.refused, loaded.rejects) == (None, []), file
+        assert sorted(loaded.read.records) == sorted(file.records), file
+
+
+@EXAMPLES
+@given(st.lists(shattered_files(), min_size=FILES, max_size=FILES))
+def test_what_is_loaded_of_a_broken_file_another_reader_reads_too(dsn: str, files: list[Polluted]) -> None:
+    """A record is in the table only with the cells that csv or DuckDB reads: at their most lenient, which rejects less."""
+    files = named(files)
+    found = loaded_by(dsn, files)
+    with tempfile.TemporaryDirectory() as folder:
+        duckdb = with_duckdb(Path(folder), told=True)
+        for file in files:
+            seen = [set(read.records) if (read := reader(file)) else set[Cells]() for reader in (csv_told, duckdb)]
+            loaded = found[file.name]
+            assert set(loaded.read.records) <= seen[0] | seen[1], (file, loaded)
