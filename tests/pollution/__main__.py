@@ -19,6 +19,7 @@ import trio
 from ingest import logs
 from ingest.database import migrate
 from ingest.database.embedded import embedded_postgres
+from tests.pollution.copying import copied
 from tests.pollution.honesty import silent
 from tests.pollution.peers import csv_sniffed, csv_told, with_duckdb
 from tests.pollution.pollute import Polluted, polluted, sampled
@@ -57,7 +58,7 @@ def main() -> None:
         ways = [WAYS[number] for number in arguments.way] if arguments.way else WAYS
         with embedded_postgres(Path(folder) / "postgres") as dsn:
             trio.run(migrate, dsn)
-            trio.run(_show_service, files, ways, dsn, Path(folder))
+            trio.run(_show_service, files, ways, dsn, Path(folder), not arguments.no_peers)
 
 
 def _show_peers(files: Sequence[Polluted], folder: Path) -> None:
@@ -73,8 +74,12 @@ def _show_peers(files: Sequence[Polluted], folder: Path) -> None:
         _show(name, files, reads, time.perf_counter() - began)
 
 
-async def _show_service(files: Sequence[Polluted], ways: Sequence[Way], dsn: str, folder: Path) -> None:
+async def _show_service(files: Sequence[Polluted], ways: Sequence[Way], dsn: str, folder: Path, peers: bool) -> None:
     async with Service(dsn, folder) as service:
+        if peers:
+            began = time.perf_counter()
+            reads = {file.name: await copied(service.database, file) for file in files}
+            _show("COPY, told", files, reads, time.perf_counter() - began)
         for way in ways:
             began = time.perf_counter()
             loaded = await service.load(files, way)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ CRASH = "crash:"
 
 # Files received, and chunks loaded, at the same time.
 TOGETHER = 4
+MOST_TRIES = 3  # of a chunk that is handed back again and again
 SLICE = 200  # tables that exist at the same time
 
 
@@ -118,11 +120,11 @@ class Service:
         self._limiter = trio.CapacityLimiter(TOGETHER)
 
     async def __aenter__(self) -> Self:
-        self._database: Database = await self._stack.enter_async_context(
+        self.database: Database = await self._stack.enter_async_context(
             open_database(self._dsn, pool_size=self._settings.pool_size, name="pollution")
         )
-        self._jobs = Jobs(self._database)
-        datasets = Datasets(self._database, frozenset({"public"}), ())
+        self._jobs = Jobs(self.database)
+        datasets = Datasets(self.database, frozenset({"public"}), ())
         self._receiving = Receiving(self._settings, self._storage, self._jobs, datasets)
         return self
 
@@ -138,14 +140,14 @@ class Service:
 
     async def _load_slice(self, files: Sequence[Polluted], way: Way) -> dict[str, Loaded]:
         tables = {file.name: f"p{number}" for number, file in enumerate(files)}
-        await self._database.transact(partial(_create, tables={tables[f.name]: _columns(f, way) for f in files}))
+        await self.database.transact(partial(_create, tables={tables[f.name]: _columns(f, way) for f in files}))
         jobs: dict[str, UUID | str] = {}
         async with trio.open_nursery() as nursery:
             for file in files:
                 nursery.start_soon(self._receive, file, tables[file.name], way, jobs)
         await self._work()
         loaded = {file.name: await self._outcome(tables[file.name], jobs[file.name]) for file in files}
-        await self._database.execute(f"DROP TABLE {', '.join(tables.values())}")
+        await self.database.execute(f"DROP TABLE {', '.join(tables.values())}")
         return loaded
 
     async def _receive(self, file: Polluted, table: str, way: Way, jobs: dict[str, UUID | str]) -> None:
@@ -163,8 +165,12 @@ class Service:
 
     async def _work(self) -> None:
         """Run the chunks that can be claimed; a try that is put off counts as given up, and so does one that crashes."""
-        work = create_work(self._settings, self._database, self._storage, trio.Event())
+        work = create_work(self._settings, self.database, self._storage, trio.Event())
+        claims = Counter[int]()
         while chunks := await work.queue.claim(TOGETHER):
+            claims.update(chunk.id for chunk in chunks)
+            if max(claims.values()) > MOST_TRIES:
+                return
             async with trio.open_nursery() as nursery:
                 for chunk in chunks:
                     nursery.start_soon(_run, chunk, work)
@@ -173,10 +179,10 @@ class Service:
         if isinstance(job, str):
             return Loaded(Read(None, []), [], refused=job)
         view = await self._jobs.get(job)
-        [[spec]] = await self._database.fetch("SELECT spec FROM ingest.jobs WHERE id = $1", job)
+        [[spec]] = await self.database.fetch("SELECT spec FROM ingest.jobs WHERE id = $1", job)
         names: Cells = tuple(column["name"] for column in spec["columns"])
         listed = ", ".join(f"coalesce({quoted(name)}::text, '')" for name in names)
-        rows = await self._database.fetch(f"SELECT {listed} FROM {table}")
+        rows = await self.database.fetch(f"SELECT {listed} FROM {table}")
         has_header = spec["dialect"].get("header_rows", 1) > 0
         assert view is not None
         return Loaded(
@@ -186,7 +192,7 @@ class Service:
         )
 
     async def _rejects(self, job: UUID) -> list[Reject]:
-        rows = await self._database.fetch(
+        rows = await self.database.fetch(
             "SELECT DISTINCT ON (line) line, code, raw, raw_bytes, truncated FROM ingest.rejects WHERE job_id = $1", job
         )
         return [_reject(dict(row)) for row in rows]
