@@ -211,7 +211,7 @@ def _reject(row: Mapping[str, Any]) -> Reject:
 
 def _columns(file: Polluted, way: Way) -> str:
     """Return the columns of the table that the file is for."""
-    types = TYPES if way.typed else ("text",) * len(TYPES)
+    types = TYPES if way.typed else ("text",) * len(file.told.names)
     return ", ".join(f"{quoted(name)} {type_}" for name, type_ in zip(file.told.names, types, strict=True))
 
 
