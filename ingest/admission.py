@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Protocol, Self
 from uuid import UUID
 
@@ -132,6 +132,7 @@ class Admission:
         """
         options = self.options
         spec = await self.target.ready(self._plan(header))
+        spec = replace(spec, max_record_bytes=self.settings.max_record_bytes)
         await self._check_parent(spec.dataset)
         if spec.certainty is not None:
             facts = {"dataset": spec.dataset, "platform": spec.platform, "certainty": spec.certainty}
@@ -162,12 +163,13 @@ class Admission:
         `first_ordinal` and `records` are the next chunk's number and what the chunks before it hold.
         """
         splitter = Splitter(
-            self.options.dialect,
+            spec.dialect,
             first_line=line,
-            single_column=len(spec.columns) == 1,
+            single_column=spec.width == 1,
             batch_records=self.settings.batch_records,
             batch_bytes=self.settings.batch_bytes,
-            max_record_bytes=self.settings.max_record_bytes,
+            max_record_bytes=spec.max_record_bytes,
+            width=spec.width,
         )
         return Cutter(
             splitter,
@@ -177,6 +179,7 @@ class Admission:
             first_line=line,
             first_ordinal=first_ordinal,
             records=records,
+            encoding=spec.dialect.encoding,
         )
 
     async def keep_pace(self, job_id: UUID, waiting: Callable[[], Awaitable[None]]) -> None:
@@ -189,15 +192,16 @@ class Admission:
 
     def _plan(self, header: Header) -> LoadSpec:
         dataset, options = self.target.dataset, self.options
+        names = header.names or _own_names(dataset, header)
         try:
             return dataset.spec(
-                header.names,
-                dialect=options.dialect,
+                [name for name in names if name],  # a column without a name is one to skip
+                dialect=replace(options.dialect, encoding=header.encoding),
                 parameters=options.parameters,
                 resubmission=options.parent_id is not None,
             )
         except FileError as error:
-            raise with_delimiter_hint(error, header.names, options.dialect) from error
+            raise with_delimiter_hint(error, names, options.dialect) from error
 
     async def _check_parent(self, dataset: str) -> None:
         parent_id = self.options.parent_id
@@ -209,6 +213,15 @@ class Admission:
         if parent.dataset != dataset:
             text = f"parent: job {parent_id} loaded dataset {parent.dataset!r}, but this file is for {dataset!r}"
             raise RequestError(text, code="E_PARENT", option="parent")
+
+
+def _own_names(dataset: Dataset, header: Header) -> Sequence[str]:
+    """Return the dataset's own columns for a file without a header, if it has as many."""
+    own = dataset.own_names()
+    if len(own) != header.width:
+        text = f"the file has no header and {header.width} columns: name them with the option columns"
+        raise FileError(text, code="E_HEADER_MISMATCH", columns=header.width)
+    return own
 
 
 def too_large(limit_bytes: int) -> RequestError:

@@ -19,6 +19,7 @@ from ingest.admission import Admission
 from ingest.chunk import ChunkCut
 from ingest.compression import MAGIC_BYTES, Compression, compression_of_bytes
 from ingest.cutter import Cutter
+from ingest.encodings import UTF_8
 from ingest.errors import FileError
 from ingest.header import Header, HeaderReader
 from ingest.spec import LoadSpec
@@ -39,6 +40,13 @@ def check_not_compressed(compression: Compression | None) -> None:
             f"a file compressed with {compression} cannot be uploaded resumably; send it with PUT /upload/{{filename}}"
         )
         raise FileError(text, code="E_COMPRESSED")
+
+
+def check_encoding(encoding: str) -> None:
+    """Raise FileError (E_ENCODING) for a file that is not in UTF-8: its chunks cannot lie in the bytes either."""
+    if encoding != UTF_8:
+        text = f"a file in {encoding} cannot be uploaded resumably; send it with PUT /upload/{{filename}}"
+        raise FileError(text, code="E_ENCODING")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

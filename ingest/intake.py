@@ -12,7 +12,9 @@ from ingest.chunk import ChunkCut
 from ingest.compression import Compression
 from ingest.cutter import Cutter
 from ingest.digests import Digest, Hashes
+from ingest.encodings import UTF_8
 from ingest.header import Header, HeaderReader
+from ingest.reading.transcoding import Transcoder
 from ingest.splitter import Block
 from ingest.unpacking import Unpacker
 
@@ -32,8 +34,15 @@ class Intake:
     """
 
     def __init__(
-        self, header: HeaderReader, unpacker: Unpacker, digests: Sequence[Digest], *, settled: bool = False
+        self,
+        header: HeaderReader,
+        unpacker: Unpacker,
+        digests: Sequence[Digest],
+        *,
+        encoding: str = UTF_8,
+        settled: bool = False,
     ) -> None:
+        self._transcoder = Transcoder(encoding)
         self._header = header
         self._unpacker = unpacker
         self._hashes = Hashes(digests)
@@ -81,8 +90,7 @@ class Intake:
 
     def take_piece(self) -> Found:
         """Go on with what the last block holds."""
-        piece = self._unpacker.next()
-        return self._header.feed(piece) if self._cutter is None else self._cut(self._cutter, piece)
+        return self._take_text(self._transcoder.feed(self._unpacker.next()))
 
     def begin(self, header: Header, cutter: Cutter) -> list[ChunkCut]:
         """Cut what comes after the header; returns what the bytes behind it are enough for."""
@@ -93,6 +101,10 @@ class Intake:
         """Say that all bytes were taken; go on with the last of them. A compressed file must end here."""
         self._unpacker.finish()
         return self.take_piece()
+
+    def end_text(self) -> Found:
+        """Say that `end` was followed to where there is no more; the last bytes may be no whole character."""
+        return self._take_text(self._transcoder.feed(b"", ended=True))
 
     def end_header(self) -> Header:
         """Return the header of a file that has ended and holds little more."""
@@ -110,6 +122,12 @@ class Intake:
         self._beside.shutdown()
         if self._cutter is not None:
             self._cutter.discard()
+
+    def _take_text(self, text: Block) -> Found:
+        if self._cutter is not None:
+            return self._cut(self._cutter, text)
+        self._header.begin_at(self._transcoder.bom_bytes, self._transcoder.encoding)
+        return self._header.feed(text)
 
     def _cut(self, cutter: Cutter, piece: Block) -> list[ChunkCut]:
         chunks = cutter.take(piece)

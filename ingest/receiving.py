@@ -21,6 +21,7 @@ from ingest.caller import Caller
 from ingest.compression import MAGIC_BYTES, compression_of_bytes, compression_of_name
 from ingest.cutter import InPlaceSink, ObjectSink, Sink
 from ingest.datasets import Dataset
+from ingest.encodings import UTF_8
 from ingest.errors import IngestError, RequestError
 from ingest.job import JobView
 from ingest.objects import Source
@@ -89,8 +90,8 @@ class Receiving:
     ) -> JobView:
         """Make a job of a local file without copying it: its chunks refer to the file, which must not change.
 
-        The chunks of a compressed file are stored, since there is nothing they could refer to. `on_progress` is told
-        the bytes scanned so far, `on_job` the job as soon as it exists; both again at each block, and what they raise
+        The chunks of a file that is compressed or not in UTF-8 are stored, since there is nothing they could refer to.
+        `on_progress` is told the bytes scanned so far, `on_job` the job as soon as it exists; both again at each block, and what they raise
         fails the job, as cancellation does. Raises SourceChanged when the file changes meanwhile, else what
         `Upload.feed` and `Upload.finish` raise.
         """
@@ -100,7 +101,8 @@ class Receiving:
         async with self._storage.open(source.key()) as reader, AsyncExitStack() as stack:
             start = await reader.read(0, min(MAGIC_BYTES, size))
             compressed = compression_of_name(options.filename) or compression_of_bytes(start)
-            sink = self._object_sink() if compressed else lambda job_id: in_place
+            is_as_sent = not compressed and options.dialect.encoding == UTF_8
+            sink = self._object_sink() if not is_as_sent else lambda job_id: in_place
             upload = await stack.enter_async_context(self._receive(options, queue, sink, None))
             for offset in range(0, size, BLOCK_BYTES):
                 await upload.feed(await reader.read(offset, min(BLOCK_BYTES, size - offset)))

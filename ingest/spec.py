@@ -155,7 +155,13 @@ class LoadSpec:
     platform: str | None = None  # of the definition, where the file was seen to come from
     certainty: float | None = None  # 0 to 1, when the dataset was recognised by the header
     max_rejects: str | None = None  # of the definition: the error budget unless the request has one
+    max_record_bytes: int = 1 << 20  # by which the file was cut
     parser_version: int = PARSER_VERSION
+
+    @property
+    def width(self) -> int:
+        """The number of fields that a record of the file has."""
+        return len(self.dialect.columns or self.header or self.columns)
 
     @property
     def types(self) -> list[str]:

@@ -75,6 +75,7 @@ class Upload:
                 max_ratio=None if target.limit_bytes is None else settings.max_compression_ratio,
             ),
             options.digests,
+            encoding=options.dialect.encoding,
             settled=options.load is Load.WHILE_UPLOADING,  # what can be claimed must be there
         )
 
@@ -108,6 +109,7 @@ class Upload:
             raise RequestError(text, code="E_UPLOAD_INCOMPLETE")
         await self._flush()
         await self._steps(self._intake.end)
+        await self._steps(self._intake.end_text)
         if not self._intake.begun:
             await self._accept(self._intake.end_header())
         await self._add(await self._in_thread(self._intake.finish))

@@ -101,9 +101,9 @@ SELECT reason FROM refusal;
 -- is committed about a chunk comes after it in the log. Claimable at once if the job is loaded while it is uploaded.
 WITH unhurried AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))
 INSERT INTO ingest.chunks (job_id, ordinal, queue, priority, state, object_key, object_offset, length_bytes, file_offset,
-                           first_line, records, batch_ends, batch_records, batch_lines, batch_blanks)
+                           first_line, records, batch_ends, batch_records, batch_lines, batch_blanks, batch_offsets)
 SELECT id, $2, queue, priority, CASE load WHEN 'while_uploading' THEN 'pending' ELSE 'receiving' END,
-       $3, $4, $5, $6, $7, $8, $9, $10, $11, $12
+       $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13
   FROM (SELECT id, queue, priority, load FROM ingest.jobs WHERE id = $1 AND state = 'receiving' FOR SHARE) AS receiving, unhurried
 RETURNING id, CASE state WHEN 'pending' THEN ingest.announce_work(queue) END;
 

@@ -57,6 +57,10 @@ class DefinedDataset:
             resubmission=resubmission,
         )
 
+    def own_names(self) -> list[str]:
+        """Return the columns that a file can bring, in their order."""
+        return [name for name, column in self.definition.columns.items() if column.parameter is None]
+
     def read_header(self, names: Sequence[str]) -> Reading:
         """Return how the header is read, fitting or not; the columns of `rejects.csv` are let pass."""
         definition = self.definition

@@ -72,6 +72,10 @@ class TableDataset:
             plan=self._plan(matches, types) if extra else None,
         )
 
+    def own_names(self) -> list[str]:
+        """Return the columns that a file can bring, in their order."""
+        return [column.name for column in self.columns if not column.generated]
+
     def read_header(self, names: Sequence[str]) -> Reading:
         """Return how the header is read, fitting or not; the columns of `rejects.csv` are let pass."""
         loadable = {column.name: column.type for column in self.columns if not column.generated}

@@ -57,14 +57,14 @@ def target(spec: LoadSpec) -> str:
 def copy_options(dialect: Dialect) -> str:
     """Return COPY's options for a dialect."""
     return (
-        f"FORMAT csv, DELIMITER {literal(dialect.delimiter)}, QUOTE {literal(dialect.quote)}, "
-        f"NULL {literal(dialect.null)}, ENCODING 'UTF8'"
+        f"FORMAT csv, DELIMITER {literal(dialect.delimiter)}, QUOTE {literal(dialect.copy_quote)}, "
+        f"ESCAPE {literal(dialect.escape or dialect.copy_quote)}, NULL {literal(dialect.null)}, ENCODING 'UTF8'"
     )
 
 
 def literal(text: str) -> str:
     """Return `text` as an SQL string literal, whatever standard_conforming_strings says."""
-    return "E'" + text.replace("\\", "\\\\").replace("'", "''").replace("\t", "\\t") + "'"
+    return "E'" + text.replace("\\", "\\\\").replace("'", "''").replace("\t", "\\t").replace("\x01", "\\x01") + "'"
 
 
 def staging_table(width: int) -> tuple[str, str]:

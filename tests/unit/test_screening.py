@@ -11,9 +11,9 @@ from ingest.batch import Batch
 from ingest.chunk import BatchRange, Chunk, ChunkCut
 from ingest.dialect import Dialect
 from ingest.loading.screening import has_copy_end, malformed, may_copy, may_stage, records_of, reject_of, screened
+from ingest.reading.records import records
 from ingest.reject import MAX_RAW_BYTES, MAX_VALUE_CHARS
 from ingest.spec import Column, LoadSpec
-from ingest.splitter import records
 
 COMMA = Dialect()
 

@@ -1,0 +1,166 @@
+"""The records of a batch -> the same records as COPY reads them: commas, doubled quotes, LF, as many fields as columns.
+
+Off the hot path: what a dialect has that COPY cannot read, and records that need somebody's leniency. Where nothing is
+quoted, that is a search and replace over all bytes; else each record is read by itself.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+
+from ingest.bits import Offsets
+from ingest.dialect import Dialect
+from ingest.reading.fitting import merged
+from ingest.reading.records import Records
+from ingest.reading.tokens import Token, first_wrong, tokens
+
+CANONICAL = Dialect()
+# What makes a field need quotes.
+SPECIAL = re.compile(rb'[,"\r\n]')
+# Stands for a record that is rejected anyway.
+NOTHING = b'""\n'
+
+
+@dataclass(frozen=True, slots=True)
+class Canonical:
+    """Records as COPY reads them in `dialect`, and where each of them begins in `data`.
+
+    `faults`: why a record, by its number, is none; what stands for it in `data` says nothing.
+    """
+
+    data: bytes
+    dialect: Dialect
+    start: Offsets
+    faults: dict[int, tuple[int, str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The columns of a file: how many fields a record has, which of them are kept, and the types of those."""
+
+    width: int
+    kept: tuple[int, ...]
+    types: tuple[str, ...]
+
+    @property
+    def keeps_all(self) -> bool:
+        """Tell whether no column is skipped."""
+        return len(self.kept) == self.width
+
+
+def compact(data: bytes, dialect: Dialect, where: Records) -> Canonical:
+    """Return the records without the blank lines and comments between them, in a dialect that COPY reads."""
+    lines = [data[start:end] + b"\n" for start, end in zip(where.start.tolist(), where.end.tolist(), strict=True)]
+    return _joined(lines, dialect)
+
+
+def canonical(data: bytes, dialect: Dialect, where: Records, layout: Layout, *, leniently: bool) -> Canonical:
+    """Return the records of a batch as COPY reads them. `leniently`: as the dialect's on_ragged and on_quote say."""
+    strict = not leniently or (dialect.on_ragged == "reject" and dialect.on_quote == "reject")
+    if strict and layout.keeps_all and _is_plain(data, dialect):
+        lines = [data[start:end] + b"\n" for start, end in zip(where.start.tolist(), where.end.tolist(), strict=True)]
+        delimiter = dialect.delimiter.encode()
+        return _joined([line.replace(delimiter, b",") for line in lines], CANONICAL)
+    reader = _Reader(dialect, layout, leniently=leniently)
+    faults: dict[int, tuple[int, str]] = {}
+    found: list[bytes] = []
+    for i, (start, end) in enumerate(zip(where.start.tolist(), where.end.tolist(), strict=True)):
+        read = reader.read(data[start:end])
+        if isinstance(read, tuple):
+            faults[i] = read
+            found.append(NOTHING)
+        else:
+            found.append(read)
+    return _joined(found, CANONICAL, faults)
+
+
+def _joined(lines: Sequence[bytes], dialect: Dialect, faults: dict[int, tuple[int, str]] | None = None) -> Canonical:
+    ends = np.cumsum(np.fromiter(map(len, lines), np.int64, len(lines)))
+    return Canonical(b"".join(lines), dialect, np.concatenate(([0], ends[:-1])).astype(np.int64), faults or {})
+
+
+def _is_plain(data: bytes, dialect: Dialect) -> bool:
+    """Tell whether a field is what stands between delimiters, and says the same in the canonical dialect."""
+    if dialect.trim or dialect.null or (dialect.escape and dialect.escape.encode() in data):
+        return False
+    others = b'"' + (b"\n" if dialect.newline == "cr" else b"\r") + dialect.quote.encode()
+    if any(bytes([byte]) in data for byte in others):
+        return False
+    return dialect.delimiter == "," or b"," not in (
+        data.replace(dialect.delimiter.encode(), b"") if "," in dialect.delimiter else data
+    )
+
+
+class _Reader:
+    """Reads single records of a dialect."""
+
+    def __init__(self, dialect: Dialect, layout: Layout, *, leniently: bool) -> None:
+        self._dialect = dialect
+        self._layout = layout
+        self._null = dialect.null.encode()
+        self._delimiter = dialect.delimiter.encode()
+        self._keeps = leniently and dialect.on_quote == "keep"
+        self._ragged = dialect.on_ragged if leniently else "reject"
+
+    def read(self, record: bytes) -> bytes | tuple[int, str]:
+        """Return a record as it is written canonically, or the number of a field and what is wrong with it."""
+        found = tokens(record, self._dialect)
+        if wrong := first_wrong(found):
+            if not self._keeps:
+                return wrong
+            found = self._loosely(record, found)
+        if self._dialect.newline == "lf" and b"\r" in record:
+            number = next((n for n, token in enumerate(found, 1) if not token.quoted and b"\r" in token.text), None)
+            if number is not None:
+                return number, "cr"
+        if len(found) != self._layout.width:
+            found = self._with_right_width(found)
+        if len(found) == self._layout.width and not self._layout.keeps_all:
+            found = [found[place] for place in self._layout.kept]
+        return b",".join([self._written(token) for token in found]) + b"\n"
+
+    def _loosely(self, record: bytes, found: list[Token]) -> list[Token]:
+        """Return the fields with quotes inside them taken for text, in the reading that has the right number."""
+        loosely = tokens(record, self._dialect, loosely=True)
+        return loosely if len(loosely) == self._layout.width or len(found) != self._layout.width else found
+
+    def _with_right_width(self, found: list[Token]) -> list[Token]:
+        width = self._layout.width
+        if self._ragged == "reject":
+            return found
+        if len(found) < width:
+            return found + [Token(self._null)] * (width - len(found))
+        if not any(token.text or token.quoted for token in found[width:]):
+            return found[:width]
+        if self._ragged == "merge" and self._layout.keeps_all:
+            way = merged([token.text for token in found], self._layout.types, self._delimiter)
+            if way is not None:
+                place, texts = way
+                surplus = len(found) - width
+                quoted = (
+                    [token.quoted for token in found[:place]]
+                    + [True]
+                    + [token.quoted for token in found[place + surplus + 1 :]]
+                )
+                return [Token(text, is_quoted) for text, is_quoted in zip(texts, quoted, strict=True)]
+        return found
+
+    def _written(self, token: Token) -> bytes:
+        text = token.text
+        if not token.quoted and text == self._null:
+            return b""
+        if not text or SPECIAL.search(text):
+            return b'"' + text.replace(b'"', b'""') + b'"'
+        return text
+
+
+@lru_cache(maxsize=64)
+def layout_of(dialect: Dialect, width: int, types: tuple[str, ...]) -> Layout:
+    """Return the layout of a file whose loaded columns have `types`; a column that the dialect names "" is skipped."""
+    kept = tuple(i for i, name in enumerate(dialect.columns) if name) if dialect.columns else tuple(range(width))
+    return Layout(width=width, kept=kept, types=types)

@@ -1,0 +1,47 @@
+"""Whether a text may be a value of a type, as far as that can be told without asking PostgreSQL. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+
+WHOLE = rb"\s*[+-]?\d{1,20}\s*"
+NUMBER = rb"\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,4})?\s*|\s*[+-]?(?:NaN|Inf(?:inity)?)\s*"
+DATE = rb"\s*\d{4}-\d{1,2}-\d{1,2}\s*"
+TIME = rb"\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?\s*(?:Z|[+-]\d{1,2}(?::?\d{2})?)?\s*"
+PATTERNS = (
+    (re.compile(r"(bigint|integer|smallint)$"), WHOLE),
+    (re.compile(r"(numeric|decimal|real|double precision)"), NUMBER),
+    (re.compile(r"boolean$"), rb"(?i:\s*(?:t|f|true|false|y|n|yes|no|on|off|1|0)\s*)"),
+    (re.compile(r"date$"), DATE),
+    (re.compile(r"timestamp"), DATE[:-3] + rb"(?:[ T]" + TIME + rb")?\s*"),
+    (re.compile(r"time\b"), rb"\s*" + TIME),
+    (re.compile(r"uuid$"), rb"\s*\{?[0-9a-fA-F]{4}(?:-?[0-9a-fA-F]{4}){7}\}?\s*"),
+)
+
+
+@lru_cache(maxsize=256)
+def _pattern(kind: str) -> re.Pattern[bytes] | None:
+    return next((re.compile(pattern) for name, pattern in PATTERNS if name.match(kind)), None)
+
+
+def fits(text: bytes, kind: str) -> bool:
+    """Tell whether a text may be a value of a type; of types that are not known here, any text may."""
+    pattern = _pattern(kind)
+    return pattern is None or not text or pattern.fullmatch(text) is not None
+
+
+def merged(texts: Sequence[bytes], types: Sequence[str], delimiter: bytes) -> tuple[int, list[bytes]] | None:
+    """Return the one way to take neighbouring texts for one, with their delimiters, so that all fit the types.
+
+    With it comes where the joined text is. None when there are several ways, or none.
+    """
+    joined = len(texts) - len(types) + 1
+    found: list[tuple[int, list[bytes]]] = []
+    for place in range(len(types)):
+        text = delimiter.join(texts[place : place + joined])
+        candidate = [*texts[:place], text, *texts[place + joined :]]
+        if all(map(fits, candidate, types)):
+            found.append((place, candidate))
+    return found[0] if len(found) == 1 else None
