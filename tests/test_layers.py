@@ -25,7 +25,7 @@ LAYERS = {
         "rejectcsv", "retrying", "idempotency", "packing", "watching", "statistics", "control", "census"},
     1: {"database", "statements", "datasetfiles", "logs", "memory", "client", "metrics", "assets"},
     0: {
-        "definitions",
+        "definitions", "detecting",
         "caller", "apikey", "job", "spec", "budget", "formats", "formula", "chunk", "batch", "reject", "accounts",
         "dialect", "dialectoptions", "encodings", "header", "splitter", "bits", "settings", "errors", "reading",
         "compression", "unpacking", "digests",
