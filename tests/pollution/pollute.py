@@ -46,7 +46,7 @@ def polluted() -> Iterator[Polluted]:
 
 
 def sampled(files: Sequence[Polluted], of_a_kind: int) -> list[Polluted]:
-    """Return so many files of each kind, the first and the last and evenly between."""
+    """Return so many files of each kind, evenly from all of them."""
     kinds: dict[str, list[Polluted]] = {}
     for file in files:
         kinds.setdefault(file.kind, []).append(file)
@@ -54,8 +54,8 @@ def sampled(files: Sequence[Polluted], of_a_kind: int) -> list[Polluted]:
 
 
 def _spread(files: list[Polluted], count: int) -> list[Polluted]:
-    last = len(files) - 1
-    return [files[place] for place in sorted({round(n * last / max(count - 1, 1)) for n in range(count)})]
+    # From the middle of equal parts: with the first one, each kind would be judged by its broken header.
+    return [files[place] for place in sorted({int((n + 0.5) * len(files) / count) for n in range(count)})]
 
 
 def _file(

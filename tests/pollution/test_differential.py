@@ -22,8 +22,8 @@ from tests.pollution.service import Loaded, Service, Way
 from tests.pollution.source import Cells
 
 # Each example is as many files, because the database is opened once for all of them.
-FILES = 25
-EXAMPLES = settings(max_examples=8, suppress_health_check=list(HealthCheck), derandomize=True)
+FILES = 20
+EXAMPLES = settings(max_examples=5, suppress_health_check=list(HealthCheck), derandomize=True)
 TOLD = Way(told=True, lenient=False, typed=False)
 
 
