@@ -21,6 +21,7 @@ from ingest.digests import Digest
 from ingest.errors import FileError, IngestError, RequestError
 from ingest.header import Header, with_delimiter_hint
 from ingest.job import JobMode, JobView, Load, NewJob, RequestPart
+from ingest.reading.footers import FooterCuts
 from ingest.settings import Settings
 from ingest.spec import LoadSpec
 from ingest.splitter import Splitter
@@ -171,8 +172,9 @@ class Admission:
             max_record_bytes=spec.max_record_bytes,
             width=spec.width,
         )
+        cuts = FooterCuts(splitter, spec.dialect, spec.max_record_bytes) if spec.dialect.footer_rows else splitter
         return Cutter(
-            splitter,
+            cuts,
             self.target.sink(job_id),
             chunk_bytes=self.settings.chunk_bytes,
             file_offset=file_offset,

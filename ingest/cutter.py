@@ -14,8 +14,9 @@ from ingest.chunk import ChunkCut
 from ingest.encodings import UTF_8
 from ingest.objects import ObjectWriter
 from ingest.packing import PackedWriter
+from ingest.reading.footers import Cuts
 from ingest.reading.transcoding import SentOffsets
-from ingest.splitter import BatchCut, Block, Splitter
+from ingest.splitter import BatchCut, Block
 from ingest.storage import Storage, chunk_key
 
 
@@ -134,7 +135,7 @@ class Cutter:
 
     def __init__(
         self,
-        splitter: Splitter,
+        splitter: Cuts,
         sink: Sink,
         *,
         chunk_bytes: int,
@@ -178,6 +179,8 @@ class Cutter:
         """End the stream; return the last chunk, if there is one, all durable. Raises what `take` raises."""
         self._batches += self._splitter.finish()
         chunks = self._seal() if self._batches else []
+        if not chunks:
+            self._sink.drop()  # what was written behind the last batch is no record
         self._sink.finish()
         return chunks
 

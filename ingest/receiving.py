@@ -91,9 +91,9 @@ class Receiving:
         """Make a job of a local file without copying it: its chunks refer to the file, which must not change.
 
         The chunks of a file that is compressed or not in UTF-8 are stored, since there is nothing they could refer to.
-        `on_progress` is told the bytes scanned so far, `on_job` the job as soon as it exists; both again at each block, and what they raise
-        fails the job, as cancellation does. Raises SourceChanged when the file changes meanwhile, else what
-        `Upload.feed` and `Upload.finish` raise.
+        `on_progress` is told the bytes scanned so far, `on_job` the job as soon as it exists; both again at each block,
+        and what they raise fails the job, as cancellation does. Raises SourceChanged when the file changes meanwhile,
+        else what `Upload.feed` and `Upload.finish` raise.
         """
         source = await trio.to_thread.run_sync(Source.of_file, path, limiter=self._limiter)
         size = source.size_bytes or 0

@@ -6,6 +6,7 @@
     mending      a quote that swallows lines costs its own line, not those after it
     kinds        what the first bytes of a file are, if not CSV
     names        a header -> the names of the columns
+    footers      the last lines of a file, kept back
     records      a batch -> where its records are
     tokens       one record -> its fields, of any dialect, strictly or as somebody may have meant it
     canonical    the records of a batch -> the same records as COPY reads them, and where each of them came from
