@@ -15,6 +15,9 @@ COMMON = (",", ";", "\t", "|")
 # Tried when nothing common fits well: they are in texts, times and addresses too.
 RARE = {":": 0.8, " ": 0.72, "~": 0.95, "^": 0.95, "§": 0.95, "¦": 0.95, "#": 0.8, "!": 0.8, "&": 0.8, "*": 0.8}
 FITS_WELL = 0.7
+COLON_INSIDE = re.compile(
+    r"^.*(?:(?<![\d.,])\d{1,2}:[0-5]\d(?![\d.,])|:\\|://)", re.MULTILINE
+)  # of times, paths and addresses
 # Runs of signs that may be a delimiter together.
 SIGN = r"[|~^#@!$%&*+=<>§¦]"
 RUN = re.compile(rf"(?P<run>(?P<one>[;:,]|{SIGN})(?:(?P=one){{1,3}}|{SIGN}(?P=one))|\t{{2,4}}|, | [|;:] )")
@@ -45,7 +48,9 @@ def readings(frame: Frame) -> list[Reading]:
         return _sorted(_read_all(frame, {frame.delimiter: 1.0}, looks))
     found = _sorted(_read_all(frame, {"": 1.0, **_present(frame, dict.fromkeys(COMMON, 1.0)), **_runs(frame)}, looks))
     if found and found[0].score < FITS_WELL:
-        found = _sorted([*found, *_read_all(frame, _present(frame, RARE), looks)])
+        inside = 2 * len(COLON_INSIDE.findall(frame.lines.text)) > frame.lines.text.count("\n")
+        rare = {sign: prior for sign, prior in RARE.items() if not (inside and sign == ":")}
+        found = _sorted([*found, *_read_all(frame, _present(frame, rare), looks)])
     return found
 
 
@@ -58,11 +63,11 @@ def _present(frame: Frame, priors: Mapping[str, float]) -> dict[str, float]:
 
 
 def _runs(frame: Frame) -> dict[str, float]:
-    """Return the runs of signs that are in each of the first lines as often."""
+    """Return the runs of signs that are in many of the first lines; titles and the insides of quotes have none."""
     lines = [line for line in frame.lines.text.split("\n", LOOKED_AT + frame.skip_lines) if line.strip()]
     looked_at = lines[-LOOKED_AT:-1] or lines
     runs = {found["run"]: None for line in looked_at[-3:] for found in RUN.finditer(line)}
-    steady = [run for run in runs if sum(run in line for line in looked_at) >= 0.8 * len(looked_at)]
+    steady = [run for run in runs if 5 * sum(run in line for line in looked_at) >= 2 * len(looked_at)]
     return {run: UNUSUAL if run[0] in ",;" and run[0] == run[-1] else 1.0 for run in steady[:MOST_RUNS]}
 
 

@@ -30,7 +30,8 @@ SURE = 0.999
 ODDITIES = (b'\\"', b"\\,", b",'", b"\n'", b"\n#")
 # Two ways are equally good when the one is so close to the other.
 CLOSE = 0.97
-# A header that the dataset knows does not help a way under which everything else is nonsense.
+# A header that the dataset knows does not help a way under which all else is nonsense, if there is a good one.
+GOOD = 0.5
 LEAST = 0.25
 MOST_TRIED = 16  # of the ways, by the dataset
 MOST_ALTERNATIVES = 4
@@ -95,13 +96,13 @@ def _at_once(sample: bytes, ended: bool, base: Dialect, expected: Expected) -> D
 
 
 def _ends_oddly(line: bytes, rest: bytes, ended: bool) -> bool:
-    """Tell whether the first record says the same again, holds no comma though others do, or the last one is short."""
+    """Tell whether the first line holds no comma though others do, or the last one is short or nearly empty."""
     header = line.rstrip(b"\r")
     last = rest.rstrip()[-len(line) - 1000 :].rsplit(b"\n", 1)[-1]
     short = ended and b'"' not in last and last.count(b",") < header.count(b",")
     last_filled = len(last.strip(b",")) and b"," in last.strip(b",")
     lonely = ended and header.count(b",") > 1 and not last_filled
-    return rest.startswith(header) or short or lonely or (b"," not in header and b"," in rest)
+    return short or lonely or (b"," not in header and b"," in rest)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +129,8 @@ def _looked_at(sample: bytes, ended: bool, base: Dialect, told: frozenset[str], 
         _Tried(reading=reading, layout=layout_of(reading, looks, whole=lines.whole, expected=asked))
         for reading in (found[:MOST_TRIED] if expected else found[:MOST_ALTERNATIVES])
     ]
-    likely = [one for one in tried if one.reading.score >= LEAST * found[0].score]
+    least = LEAST * found[0].score if found[0].score >= GOOD else 0.0
+    likely = [one for one in tried if one.reading.score >= least]
     best = max(likely, key=lambda one: one.rank)
     dialect = _dialect(best, frame, base, told, found)
     return Detected(
@@ -173,7 +175,7 @@ def _dialect(tried: _Tried, frame: Frame, base: Dialect, told: frozenset[str], f
     delimiter = reading.ways.delimiter if reading.width > 1 else _unused(reading, frame.lines.text, found)
     detected: dict[str, Any] = {
         "delimiter": (delimiter.strip() or delimiter) if padded else delimiter,
-        "quote": _quote(reading),
+        "quote": _quote(reading, found),
         "escape": reading.ways.escape,
         "newline": frame.lines.newline,
         "skip_rows": reading.rows[header].line - 1 if preamble else 0,
@@ -186,11 +188,14 @@ def _dialect(tried: _Tried, frame: Frame, base: Dialect, told: frozenset[str], f
     return replace(base, **{name: value for name, value in detected.items() if name not in decided})
 
 
-def _quote(reading: Reading) -> str:
+def _quote(reading: Reading, found: Sequence[Reading]) -> str:
     """Return the quote; none when no field is quoted and several hold the usual one, which then is text."""
-    if reading.ways.quote == '"' and not reading.quoted and reading.faults >= FEW_FAULTS:
-        return ""
-    return reading.ways.quote or ("" if reading.ways.escape or reading.faults >= FEW_FAULTS else '"')
+    ways = reading.ways
+    if ways.quote == "'" or (not ways.quote and ways.escape):
+        return ways.quote
+    usual = replace(ways, quote='"')
+    quoted = sum(one.quoted for one in found if one.ways == usual)
+    return "" if not quoted and reading.faults >= FEW_FAULTS else '"'
 
 
 def _unused(reading: Reading, text: str, found: Sequence[Reading]) -> str:

@@ -24,6 +24,7 @@ BOMS = (
 )
 LATIN = ("cp1252", "cp1250", "cp1254", "mac-roman", "cp850", "iso8859-2")
 EAST_ASIAN = ("cp932", "euc-jp", "gb18030", "big5", "cp949")
+EXTENSIONS = {"euc_jis_2004": "euc_jp", "euc_jisx0213": "euc_jp", "shift_jis_2004": "cp932", "shift_jisx0213": "cp932"}
 OTHER_SCRIPTS = ("cp1251", "koi8-r", "iso8859-5", "cp866", "cp1253", "iso8859-7", "cp1255", "cp1256", "cp874")
 SENT = (*LATIN, *EAST_ASIAN, *OTHER_SCRIPTS)
 OTHERWISE = "cp1252"
@@ -151,7 +152,7 @@ def _legacy(lines: bytes) -> str | None:
     western = _is_western(lines)
     names = (*LATIN, *EAST_ASIAN) if alone else SENT
     ranked = chardet.detect_all(lines, ignore_threshold=True, include_encodings=names, compat_names=False)
-    sure = {codecs.lookup(one["encoding"]).name: one["confidence"] for one in ranked if one["encoding"]}
+    sure = {_usual(one["encoding"]): one["confidence"] for one in ranked if one["encoding"]}
     best = max(sure.values(), default=0)
     if western and best < max(LEAST_SURE, AHEAD * sure.get(OTHERWISE, 0)):
         return OTHERWISE
@@ -159,6 +160,12 @@ def _legacy(lines: bytes) -> str | None:
         return None
     close = [name for name, confidence in sure.items() if confidence * CLOSE >= best]
     return max(close, key=lambda name: _letters(lines, name))
+
+
+def _usual(name: str) -> str:
+    """Return the encoding that people mean by one that holds it; the extensions are hardly ever seen."""
+    found = codecs.lookup(name).name
+    return EXTENSIONS.get(found, found)
 
 
 def _letters(lines: bytes, name: str) -> int:

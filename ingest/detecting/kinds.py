@@ -86,7 +86,8 @@ def _quoted(text: str) -> Looks:
     inside = text[1:-1]
     if text[0] != OPEN or text[-1] != CLOSE or OPEN in inside or CLOSE in inside:
         return Looks(Kind.MESSY, 0.2, quoted=True, fault=True)
-    kind = _plain(inside.translate(SHOW).strip()).kind if inside.strip() else Kind.EMPTY
+    value = inside.translate(SHOW).strip()
+    kind = _plain(value).kind if value else Kind.EMPTY
     return Looks(Kind.TEXT if kind is Kind.MESSY else kind, max(0.95, SCORES.get(kind, 0)), quoted=True)
 
 

@@ -62,12 +62,12 @@ def layout_of(reading: Reading, looks: LooksOf, *, whole: bool, expected: Expect
 
 
 def names_of(rows: Sequence[Row], reading: Reading) -> tuple[str, ...]:
-    """Return the names that header records say together: what differs between them, joined by a blank."""
+    """Return the names that header records say together, joined by blanks."""
     ways = reading.ways
     texts = [[shown(cell, ways.quote, ways.escape).strip() for cell in row.cells] for row in rows]
     width = max(map(len, texts))
     padded = [[*cells, *[""] * (width - len(cells))] for cells in texts]
-    return tuple(" ".join(dict.fromkeys(filter(None, column))) for column in zip(*padded, strict=True))
+    return tuple(" ".join(filter(None, column)) for column in zip(*padded, strict=True))
 
 
 def _layout(reading: Reading, at: int, count: int, footer_rows: int, fit: float, why: str) -> Layout:
@@ -86,10 +86,7 @@ def _best_fit(reading: Reading, rows: Sequence[Row], expected: Expected) -> tupl
     for first in {0, max(0, at - 1)} if len(rows) > 2 and fit < SURE else ():
         joined = _fit(expected, names_of(rows[first : first + 2], reading))
         best = max(best, (joined - AHEAD, first, 2), key=lambda one: one[0])
-    fit, at, count = best
-    while fit >= FITS and count == 1 and rows[at + count : at + count + 1] and rows[at + count].cells == rows[at].cells:
-        count += 1
-    return fit, at, count
+    return best
 
 
 def _fit(expected: Expected, names: tuple[str, ...]) -> float:

@@ -91,7 +91,7 @@ def read(ways: Ways, rows: Sequence[Row], looks: LooksOf, *, whole: bool, prior:
     width, start, end, agreeing, consistency = _table(rows, whole)
     body = [row for row in rows[start:end] if row.width == width]
     quality, faults, quoted = _quality(body, width, looks)
-    fault_free = 1 - 0.5 * faults / max(1, faults + quoted)
+    fault_free = 1 - 0.5 * faults / max(1, faults + quoted) if ways.quote == '"' else 1
     score = consistency**2 * quality * _breadth(width) * prior * fault_free * _beginning(rows, start, width, looks)
     return Reading(
         ways=ways,

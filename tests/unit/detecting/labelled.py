@@ -207,21 +207,14 @@ def _around() -> Iterator[Labelled]:
         (tables.times, ",Departure,Arrival,\n"),
     ):
         table = make()
-        names = [
-            " ".join(filter(None, dict.fromkeys(pair)))
-            for pair in zip(group.strip("\n").split(","), table.names, strict=True)
-        ]
+        names = [" ".join(filter(None, pair)) for pair in zip(group.strip("\n").split(","), table.names, strict=True)]
         file = _file("several header rows", table, replace(COMMA, header_rows=2), before=group)
         yield replace(file, names=names)
     for make in (tables.orders, tables.capitals, tables.invoices):
         table = make()
-        yield _file(
-            "several header rows",
-            table,
-            replace(COMMA, header_rows=2),
-            before=written([table.names], COMMA),
-            extra="again",
-        )
+        before = written([table.names], COMMA)
+        file = _file("several header rows", table, replace(COMMA, header_rows=2), before=before, extra="again")
+        yield replace(file, names=[f"{name} {name}" for name in table.names])
 
 
 def _logs() -> Iterator[Labelled]:

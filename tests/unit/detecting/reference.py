@@ -19,7 +19,7 @@ def read(data: bytes, dialect: Dialect) -> tuple[tuple[str, ...], list[list[str]
     rows = [row for row in _rows(kept, dialect) if row]
     rows = rows[: len(rows) - dialect.footer_rows]
     header, records = rows[: dialect.header_rows], rows[dialect.header_rows :]
-    names = tuple(" ".join(dict.fromkeys(filter(None, column))) for column in zip(*header, strict=False))
+    names = tuple(" ".join(filter(None, column)) for column in zip(*header, strict=False))
     return names, records
 
 
