@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from hypothesis import strategies as st
 
 from tests.pollution.pollute import Polluted
-from tests.pollution.source import Cells, Told
+from tests.pollution.source import NAMES, RECORDS, Cells, Told
 
 DELIMITERS = (",", ";", "\t", "|", ":", " ", "~", ", ", "||", "\t\t", "::", "§")
 QUOTES = ('"', "'", "%", "")
 ENCODINGS = ("utf-8", "cp1252", "utf-16", "utf-16-le", "utf-16-be", "iso8859-15")
 MAX_CELLS = 4
 MAX_RECORDS = 6
+FEW = 8  # records that are enough to find a dialect by
 
 # What makes readers disagree, and some plain text of one, two and three bytes between it.
 SHARDS = (
@@ -121,6 +122,16 @@ def _cells(told: Told) -> st.SearchStrategy[str]:
         banned = {*told.delimiter, "\r", "\n"}
         shards = [each for each in shards if not banned & set(each)]
     return st.lists(st.sampled_from(shards), max_size=4).map("".join)
+
+
+@st.composite
+def natural_files(draw: st.DrawFn) -> Polluted:
+    """A sound file with records as people have them, in a dialect that people use: one that can be found."""
+    told = draw(tolds().filter(lambda each: each.quote in ("'", '"') and each.delimiter not in ("~", "§")))
+    told = replace(told, names=NAMES, encoding=draw(st.sampled_from(["utf-8", "cp1252", "utf-16"])))
+    start = draw(st.integers(0, len(RECORDS) - FEW))
+    records = RECORDS[start : start + draw(st.integers(FEW, len(RECORDS)))]
+    return Writer(told, quote_all=draw(st.booleans())).file("natural", records)
 
 
 @st.composite

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import emptied
-from tests.pollution.dialects import shattered_files, sound_files
+from tests.pollution.dialects import natural_files, shattered_files, sound_files
 from tests.pollution.peers import csv_told, with_duckdb
 from tests.pollution.pollute import Polluted
 from tests.pollution.score import Reader
@@ -25,6 +25,8 @@ from tests.pollution.source import Cells
 FILES = 20
 EXAMPLES = settings(max_examples=5, suppress_health_check=list(HealthCheck), derandomize=True)
 TOLD = Way(told=True, lenient=False, typed=False)
+LENIENT = Way(told=True, lenient=True, typed=False)
+DETECTED = Way(told=False, lenient=False, typed=False)
 
 
 @pytest.fixture(scope="module")
@@ -38,26 +40,42 @@ def named(files: Sequence[Polluted]) -> list[Polluted]:
     return [replace(file, name=f"{number}") for number, file in enumerate(files)]
 
 
-def loaded_by(dsn: str, files: Sequence[Polluted]) -> dict[str, Loaded]:
-    """Load the files, each told its dialect, in default settings."""
+def loaded_by(dsn: str, files: Sequence[Polluted], way: Way = TOLD) -> dict[str, Loaded]:
+    """Load the files in this way."""
 
     async def load(folder: Path) -> dict[str, Loaded]:
         async with Service(dsn, folder) as service:
-            return await service.load(files, TOLD)
+            return await service.load(files, way)
 
     with tempfile.TemporaryDirectory() as folder:
         return trio.run(load, Path(folder))
 
 
 @EXAMPLES
-@given(st.lists(sound_files(), min_size=FILES, max_size=FILES))
-def test_sound_files_are_loaded_to_the_letter(dsn: str, files: list[Polluted]) -> None:
-    """Every cell of every record, whatever the delimiter, quote, escape, line end and encoding; nothing is rejected."""
+@given(st.lists(sound_files(), min_size=FILES, max_size=FILES), st.sampled_from([TOLD, LENIENT]))
+def test_sound_files_are_loaded_to_the_letter(dsn: str, files: list[Polluted], way: Way) -> None:
+    """Every cell of every record, whatever the delimiter, quote, escape, line end and encoding; nothing is rejected.
+
+    Lenient settings change nothing of what is sound.
+    """
     files = named(files)
-    for name, loaded in loaded_by(dsn, files).items():
+    for name, loaded in loaded_by(dsn, files, way).items():
         file = files[int(name)]
         assert (loaded.refused, loaded.rejects) == (None, []), file
         assert sorted(loaded.read.records) == sorted(file.records), file
+
+
+@EXAMPLES
+@given(st.lists(natural_files(), min_size=FILES, max_size=FILES))
+def test_a_dialect_that_is_found_is_the_right_one(dsn: str, files: list[Polluted]) -> None:
+    """Nothing is said but the dataset: the records are loaded to the letter, or the file is refused, which is rare."""
+    files = named(files)
+    loaded = loaded_by(dsn, files, DETECTED)
+    refused = [file for file in files if loaded[file.name].refused]
+    assert len(refused) <= len(files) / 4, [(loaded[file.name].refused, file) for file in refused]
+    for file in files:
+        if file not in refused:
+            assert sorted(loaded[file.name].read.records) == sorted(file.records), file
 
 
 @EXAMPLES
