@@ -16,11 +16,15 @@ from ingest.chunk import ChunkCut
 from ingest.compression import Compression
 from ingest.cutter import Cutter, Sink
 from ingest.datasets import Dataset
+from ingest.detecting import Detected
 from ingest.dialect import Dialect
 from ingest.digests import Digest
+from ingest.encodings import UTF_8
 from ingest.errors import FileError, IngestError, RequestError
 from ingest.header import Header, with_delimiter_hint
 from ingest.job import JobMode, JobView, Load, NewJob, RequestPart
+from ingest.opening import Opening, expected_by
+from ingest.reading.fitting import are_values
 from ingest.reading.footers import FooterCuts
 from ingest.settings import Settings
 from ingest.spec import LoadSpec
@@ -39,6 +43,7 @@ class UploadOptions:
     """What the client said about a file. `bytes_total` is None when it did not say how long the file is.
 
     `parameters` are the values of the dataset's parameters; `parent_id` is the job whose rejects the file corrects.
+    `told` are the options that `dialect` was made of, as text: what they leave out is detected; None: nothing is.
     `compression` is what the request says about the body; else the file's name and first bytes tell. `digests` are
     checked at the end, over the bytes as sent. `part` is set for a request with an Idempotency-Key.
     """
@@ -52,6 +57,7 @@ class UploadOptions:
     budget: Budget | None = None
     parent_id: UUID | None = None
     parameters: Mapping[str, str] = field(default_factory=dict)
+    told: Mapping[str, str] | None = None
     caller: Caller = ANYBODY
     load: Load = Load.AFTER_UPLOAD
     refuse_duplicate: bool = False
@@ -70,7 +76,8 @@ class UploadOptions:
             "parent_id": parent,
             "caller": self.caller.to_json(),
         }
-        return {**plain, **own, "parameters": dict(self.parameters)}
+        told = None if self.told is None else dict(self.told)
+        return {**plain, **own, "parameters": dict(self.parameters), "told": told}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
@@ -113,7 +120,7 @@ class Target:
     dataset: Dataset
     ready: Callable[[LoadSpec], Awaitable[LoadSpec]]  # raises when the tables of the dataset cannot take its rows
     queue: str
-    sink: Callable[[UUID], Sink]
+    sink: Callable[[UUID, bool], Sink]  # given the job, and whether its bytes are those that were sent
     limit_bytes: int | None
 
 
@@ -126,14 +133,29 @@ class Admission:
     settings: Settings
     jobs: JobRows
 
-    async def new_job(self, job_id: UUID, header: Header, *, compression: Compression | None = None) -> NewJob:
+    def opening(self, spec: LoadSpec | None = None) -> Opening:
+        """Return what reads the file up to the end of its header; as a `spec` has it, if there is one."""
+        options = self.options
+        return Opening(
+            spec.dialect if spec else options.dialect,
+            None if spec else options.told,
+            expected_by(self.target.dataset.read_header),
+            max_record_bytes=self.settings.max_record_bytes,
+        )
+
+    async def new_job(
+        self, job_id: UUID, header: Header, detected: Detected | None, *, compression: Compression | None = None
+    ) -> NewJob:
         """Check the header against the dataset and return the job that may be written.
 
         Raises FileError for the header, RequestError (E_PARENT, E_DATASET_TABLE), DatabaseError.
         """
         options = self.options
-        spec = await self.target.ready(self._plan(header))
+        dialect = detected.dialect if detected else self.options.dialect
+        spec = await self.target.ready(self._plan(header, replace(dialect, encoding=header.encoding)))
         spec = replace(spec, max_record_bytes=self.settings.max_record_bytes)
+        if detected is not None:
+            spec = replace(spec, evidence=detected.evidence, pinned_by=detected.options)
         await self._check_parent(spec.dataset)
         if spec.certainty is not None:
             facts = {"dataset": spec.dataset, "platform": spec.platform, "certainty": spec.certainty}
@@ -175,7 +197,7 @@ class Admission:
         cuts = FooterCuts(splitter, spec.dialect, spec.max_record_bytes) if spec.dialect.footer_rows else splitter
         return Cutter(
             cuts,
-            self.target.sink(job_id),
+            self.target.sink(job_id, spec.dialect.encoding == UTF_8),
             chunk_bytes=self.settings.chunk_bytes,
             file_offset=file_offset,
             first_line=line,
@@ -192,18 +214,32 @@ class Admission:
             await trio.sleep(CATCH_UP_S)
             await waiting()
 
-    def _plan(self, header: Header) -> LoadSpec:
+    def _plan(self, header: Header, dialect: Dialect) -> LoadSpec:
         dataset, options = self.target.dataset, self.options
-        names = header.names or _own_names(dataset, header)
+        names = header.names or self._names_of_no_header(header)
         try:
             return dataset.spec(
                 [name for name in names if name],  # a column without a name is one to skip
-                dialect=replace(options.dialect, encoding=header.encoding),
+                dialect=dialect,
                 parameters=options.parameters,
                 resubmission=options.parent_id is not None,
             )
         except FileError as error:
-            raise with_delimiter_hint(error, names, options.dialect) from error
+            raise with_delimiter_hint(error, names, dialect) from error
+
+    def _names_of_no_header(self, header: Header) -> Sequence[str]:
+        """Return the dataset's own columns, in their order, for a file without a header.
+
+        That there is none must be sure: the request says so, or some value of the first record can only be one of a
+        column that is no text. Else the record is taken for a header that does not fit.
+        """
+        own, told = self.target.dataset.own_names(), self.options.told
+        if len(own) != header.width:
+            text = f"the file has no header and {header.width} columns: name them with the option columns"
+            raise FileError(text, code="E_HEADER_MISMATCH", columns=header.width)
+        types = [self.target.dataset.read_header(own).types[name] for name in own]
+        told_so = told is None or not {"header", "header_rows"}.isdisjoint(told)
+        return own if told_so or are_values(header.first, types) else header.first
 
     async def _check_parent(self, dataset: str) -> None:
         parent_id = self.options.parent_id
@@ -215,15 +251,6 @@ class Admission:
         if parent.dataset != dataset:
             text = f"parent: job {parent_id} loaded dataset {parent.dataset!r}, but this file is for {dataset!r}"
             raise RequestError(text, code="E_PARENT", option="parent")
-
-
-def _own_names(dataset: Dataset, header: Header) -> Sequence[str]:
-    """Return the dataset's own columns for a file without a header, if it has as many."""
-    own = dataset.own_names()
-    if len(own) != header.width:
-        text = f"the file has no header and {header.width} columns: name them with the option columns"
-        raise FileError(text, code="E_HEADER_MISMATCH", columns=header.width)
-    return own
 
 
 def too_large(limit_bytes: int) -> RequestError:

@@ -29,7 +29,11 @@ COUNTS = ("footer_rows", "header_rows", "skip_rows")
 
 
 def dialect_of(values: Mapping[str, str]) -> Dialect:
-    """Return the dialect that the options say; other options are let pass. Raises RequestError (E_OPTION)."""
+    """Return the dialect that the options say; other options, and what is `auto`, are let pass.
+
+    Raises RequestError (E_OPTION).
+    """
+    values = {name: text for name, text in values.items() if text != "auto"}
     given: dict[str, Any] = {}
     for name in DIALECT_OPTIONS:
         if name in values and name != "header":

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from ingest.dialect import Dialect
 from ingest.encodings import UTF_8
 from ingest.errors import FileError
-from ingest.reading.kinds import refuse_other_kinds
+from ingest.reading.kinds import refuse_other_encodings, refuse_other_kinds
 from ingest.reading.names import check_width, read_names, refuse_bare_cr
 from ingest.reading.tokens import tokens
 from ingest.reading.transcoding import sent_length
@@ -25,8 +25,8 @@ class Header:
     """The header, read: its `names`, normalised, and the bytes that follow it (`rest`).
 
     `end` is the offset of `rest` in the file as it was sent, `next_line` the physical line it begins with. Without a
-    header and names, `names` is empty; `width` is the number of fields of the header or of the first record. `encoding`
-    is that of the file, its byte order known.
+    header and names, `names` is empty; `width` is the number of fields of the header or of the first record, and
+    `first` those fields where there is no header. `encoding` is that of the file, its byte order known.
     """
 
     names: tuple[str, ...]
@@ -34,6 +34,7 @@ class Header:
     next_line: int
     rest: bytes
     width: int = field(default=0, compare=False)
+    first: tuple[str, ...] = field(default=(), compare=False)
     encoding: str = UTF_8
 
 
@@ -112,6 +113,7 @@ class HeaderReader:
 
     def _sniff(self) -> None:
         refuse_other_kinds(bytes(self._held[:SNIFF_BYTES]))
+        refuse_other_encodings(bytes(self._held[:SNIFF_BYTES]))
         if self._held.startswith(BOM):
             self._let_go(len(BOM), 0)
         self._split_from = self._held_from
@@ -156,9 +158,10 @@ class HeaderReader:
             refuse_bare_cr(record, self._dialect)
         self._row_line = self._row_line if self._rows else self._line + cut.blank_lines
         if not self._dialect.header_rows:
-            width = len(tokens(record.strip(b"\r\n"), self._dialect))
-            check_width(width, self._dialect, self._row_line)
-            return self._header(self._dialect.columns, width)
+            found = tokens(record.strip(b"\r\n"), self._dialect)
+            check_width(len(found), self._dialect, self._row_line)
+            first = tuple(token.text.decode("utf-8", "replace") for token in found)
+            return self._header(self._dialect.columns, len(found), first)
         self._rows.append(record.strip(b"\r\n"))
         if sum(map(len, self._rows)) > self._max_record_bytes:
             text = f"the header is longer than {self._max_record_bytes} bytes (MAX_RECORD_BYTES)"
@@ -175,13 +178,14 @@ class HeaderReader:
             return stretch
         return stretch.split(self._newline, cut.blank_lines)[-1]
 
-    def _header(self, names: Sequence[str], width: int) -> Header:
+    def _header(self, names: Sequence[str], width: int, first: tuple[str, ...] = ()) -> Header:
         return Header(
             names=tuple(names),
             end=self._sent_from,
             next_line=self._line,
             rest=bytes(self._held),
             width=width,
+            first=first,
             encoding=self._encoding,
         )
 

@@ -12,9 +12,8 @@ from ingest.chunk import ChunkCut
 from ingest.compression import Compression
 from ingest.cutter import Cutter
 from ingest.digests import Digest, Hashes
-from ingest.encodings import UTF_8
-from ingest.header import Header, HeaderReader
-from ingest.reading.transcoding import Transcoder
+from ingest.header import Header
+from ingest.opening import Opening
 from ingest.splitter import Block
 from ingest.unpacking import Unpacker
 
@@ -35,15 +34,13 @@ class Intake:
 
     def __init__(
         self,
-        header: HeaderReader,
+        opening: Opening,
         unpacker: Unpacker,
         digests: Sequence[Digest],
         *,
-        encoding: str = UTF_8,
         settled: bool = False,
     ) -> None:
-        self._transcoder = Transcoder(encoding)
-        self._header = header
+        self._opening = opening
         self._unpacker = unpacker
         self._hashes = Hashes(digests)
         self._beside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="hash")
@@ -90,7 +87,10 @@ class Intake:
 
     def take_piece(self) -> Found:
         """Go on with what the last block holds."""
-        return self._take_text(self._transcoder.feed(self._unpacker.next()))
+        piece = self._unpacker.next()
+        if self._cutter is None:
+            return self._opening.feed(piece)
+        return self._cut(self._cutter, self._opening.text(piece))
 
     def begin(self, header: Header, cutter: Cutter) -> list[ChunkCut]:
         """Cut what comes after the header; returns what the bytes behind it are enough for."""
@@ -104,11 +104,11 @@ class Intake:
 
     def end_text(self) -> Found:
         """Say that `end` was followed to where there is no more; the last bytes may be no whole character."""
-        return self._take_text(self._transcoder.feed(b"", ended=True))
+        return None if self._cutter is None else self._cut(self._cutter, self._opening.text(b"", ended=True))
 
     def end_header(self) -> Header:
         """Return the header of a file that has ended and holds little more."""
-        return self._header.finish()
+        return self._opening.finish()
 
     def finish(self) -> list[ChunkCut]:
         """Return the last chunk, if there is one, all durable; the bytes are those of the client's digests."""
@@ -122,12 +122,6 @@ class Intake:
         self._beside.shutdown()
         if self._cutter is not None:
             self._cutter.discard()
-
-    def _take_text(self, text: Block) -> Found:
-        if self._cutter is not None:
-            return self._cut(self._cutter, text)
-        self._header.begin_at(self._transcoder.bom_bytes, self._transcoder.encoding)
-        return self._header.feed(text)
 
     def _cut(self, cutter: Cutter, piece: Block) -> list[ChunkCut]:
         chunks = cutter.take(piece)

@@ -12,6 +12,8 @@ from uuid import UUID
 
 from ingest.chunk import ChunkCut
 from ingest.database import Database, Record, Session
+from ingest.dialect import Dialect
+from ingest.encodings import UTF_8
 from ingest.errors import IngestError, RequestError, UnavailableError
 from ingest.job import FINAL, JobMode, JobState, JobView, NewJob
 from ingest.statements import statement
@@ -210,7 +212,15 @@ def view_from(row: Record) -> JobView:
         completed_at=row["finished_at"],
         updated_at=row["updated_at"],
         owner=row["owner"],
+        dialect=_dialect_of(row),
     )
+
+
+def _dialect_of(row: Record) -> dict[str, Any]:
+    """Return how the file is read, why, and the options that say so."""
+    spec = row["spec"]
+    shown = Dialect(**spec["dialect"]).to_json()
+    return {**shown, "evidence": spec.get("evidence", []), "options": spec.get("pinned_by", "")}
 
 
 def _progress(row: Record, state: JobState) -> float:
@@ -237,7 +247,7 @@ def _bytes_processed(row: Record, state: JobState) -> int:
     """Return the bytes of the file, as it was sent, that stand for what is loaded."""
     if state is JobState.COMPLETED:
         return int(row["bytes_total"])
-    if row["compression"]:
+    if row["compression"] or row["spec"]["dialect"].get("encoding", UTF_8) != UTF_8:
         return int(_progress(row, state) * (row["bytes_total"] or 0))
     return _bytes_done(row)
 

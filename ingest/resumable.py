@@ -188,7 +188,7 @@ class Resumable:
             dataset=dataset,
             ready=self._datasets.ready,
             queue=DEFAULT_QUEUE,
-            sink=lambda job_id: InPlaceSink(key),
+            sink=lambda job_id, as_sent: InPlaceSink(key),
             limit_bytes=None,
         )
         options = replace(row.options, bytes_total=row.length)

@@ -156,6 +156,8 @@ class LoadSpec:
     certainty: float | None = None  # 0 to 1, when the dataset was recognised by the header
     max_rejects: str | None = None  # of the definition: the error budget unless the request has one
     max_record_bytes: int = 1 << 20  # by which the file was cut
+    evidence: tuple[str, ...] = ()  # why the dialect is what it is, where it was detected
+    pinned_by: str = ""  # the options, as a query, that say the same
     parser_version: int = PARSER_VERSION
 
     @property
@@ -182,6 +184,7 @@ class LoadSpec:
             dialect=Dialect(**dialect),
             plan=None if plan is None else _plan_from(plan),
             header=tuple(rest.pop("header")),
+            evidence=tuple(rest.pop("evidence", ())),
             **rest,
         )
 

@@ -27,7 +27,7 @@ LAYERS = {
     0: {
         "definitions", "detecting",
         "caller", "apikey", "job", "spec", "budget", "formats", "formula", "chunk", "batch", "reject", "accounts",
-        "dialect", "dialectoptions", "encodings", "header", "splitter", "bits", "settings", "errors", "reading",
+        "dialect", "dialectoptions", "encodings", "header", "opening", "splitter", "bits", "settings", "errors", "reading",
         "compression", "unpacking", "digests",
     },
 }  # fmt: skip

@@ -26,7 +26,7 @@ In the last but two and three the other library decides where ours finds two way
 than it helps, so neither is used. Of the three files that ours does not read as written it names both ways for two.
 """
 
-from ingest.detecting.detection import Detected, detect
+from ingest.detecting.detection import Detected, detect, detect_at_once
 from ingest.detecting.encoding import Encoding, detect_encoding
 
-__all__ = ["Detected", "Encoding", "detect", "detect_encoding"]
+__all__ = ["Detected", "Encoding", "detect", "detect_at_once", "detect_encoding"]

@@ -69,15 +69,37 @@ def detect(
     as text; `auto` is as if left out. `encoding` is what the bytes were in before. Raises RequestError (E_OPTION) for
     what is given.
     """
+    at_once = detect_at_once(sample, ended=ended, expected=expected, given=given, encoding=encoding)
+    if at_once is not None:
+        return at_once
+    told, base, why = _told(given, encoding)
+    found = _looked_at(sample, ended, base, told, expected)
+    return replace(found, evidence=(*why, *found.evidence))
+
+
+def detect_at_once(
+    sample: bytes,
+    *,
+    ended: bool,
+    expected: Expected | None = None,
+    given: Mapping[str, str] | None = None,
+    encoding: Encoding | None = None,
+) -> Detected | None:
+    """Return what `detect` does where the first lines of a file are enough to tell, else None."""
+    told, base, why = _told(given, encoding)
+    found = _at_once(sample, ended, base, expected) if expected and INDIFFERENT.issuperset(told) else None
+    return found and replace(found, evidence=(*why, *found.evidence))
+
+
+def _told(
+    given: Mapping[str, str] | None, encoding: Encoding | None
+) -> tuple[frozenset[str], Dialect, tuple[str, ...]]:
+    """Return what the request decides, the dialect that says so, and why the encoding is what it is."""
     told = {name: text for name, text in (given or {}).items() if text != AUTO}
     base = dialect_of(told)
     if encoding is not None:
         base = replace(base, encoding=encoding.name)
-    why = (encoding.evidence,) if encoding else ()
-    found = _at_once(sample, ended, base, expected) if expected and INDIFFERENT.issuperset(told) else None
-    if found is None:
-        found = _looked_at(sample, ended, base, frozenset(told), expected)
-    return replace(found, evidence=(*why, *found.evidence))
+    return frozenset(told), base, (encoding.evidence,) if encoding else ()
 
 
 def _at_once(sample: bytes, ended: bool, base: Dialect, expected: Expected) -> Detected | None:

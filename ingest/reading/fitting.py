@@ -32,6 +32,12 @@ def fits(text: bytes, kind: str) -> bool:
     return pattern is None or not text or pattern.fullmatch(text) is not None
 
 
+def are_values(texts: Sequence[str], types: Sequence[str]) -> bool:
+    """Tell whether texts are values of columns rather than their names: all may be, and one is more than a text."""
+    fit = [fits(text.encode(), kind) for text, kind in zip(texts, types, strict=True)]
+    return all(fit) and any(text and _pattern(kind) is not None for text, kind in zip(texts, types, strict=True))
+
+
 def merged(texts: Sequence[bytes], types: Sequence[str], delimiter: bytes) -> tuple[int, list[bytes]] | None:
     """Return the one way to take neighbouring texts for one, with their delimiters, so that all fit the types.
 

@@ -30,18 +30,25 @@ OTHER_KINDS = (
 
 
 def refuse_other_kinds(start: bytes) -> None:
-    """Raise FileError when the first bytes of a file are not those of a CSV in UTF-8."""
+    """Raise FileError (E_NOT_CSV) when the first bytes of a file are those of something else than a text."""
     for magic, kind, advice in OTHER_KINDS:
         if start.startswith(magic):
             raise FileError(f"this looks like {kind}, not like CSV: {advice}", code="E_NOT_CSV", looks_like=kind)
+
+
+def refuse_other_encodings(start: bytes) -> None:
+    """Raise FileError when the first bytes of a file that should be in UTF-8 are in another encoding, or no text."""
     for bom, encoding in OTHER_BOMS:
         if start.startswith(bom):
-            raise FileError(f"the file is in {encoding}: save it as UTF-8", code="E_ENCODING", looks_like=encoding)
-    if b"\0" in start:
-        _refuse_nuls(start)
+            text = f"the file is in {encoding}: save it as UTF-8, or say so with the option encoding"
+            raise FileError(text, code="E_ENCODING", looks_like=encoding)
+    refuse_nuls(start)
 
 
-def _refuse_nuls(start: bytes) -> None:
+def refuse_nuls(start: bytes) -> None:
+    """Raise FileError when the first bytes of a text hold more NULs than damage explains."""
+    if b"\0" not in start:
+        return
     # Text in UTF-16 without a byte order mark has a NUL beside every Latin letter: always before it, or always after.
     first, second = start[0::2].count(0), start[1::2].count(0)
     if 0 in (first, second) and first + second > len(start) // 4:

@@ -75,6 +75,7 @@ def upload_options(values: Mapping[str, str], *, filename: str, bytes_total: int
         dataset=values["dataset"],
         filename=filename,
         dialect=dialect_of(values),
+        told={name: values[name] for name in DIALECT_OPTIONS if name in values},
         priority=whole(values, "priority", DEFAULT_PRIORITY, 0, 9),
         bytes_total=bytes_total,
         mode=mode,

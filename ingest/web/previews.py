@@ -5,7 +5,8 @@ In front of the framework, like uploads, because the body is larger than any oth
 
 from __future__ import annotations
 
-from typing import Protocol
+from functools import partial
+from typing import Any, Protocol
 
 import structlog
 import trio
@@ -14,7 +15,6 @@ from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope
 from ingest import datasets
 from ingest.caller import Caller
 from ingest.definitions.preview import preview
-from ingest.dialect import Dialect
 from ingest.dialectoptions import DIALECT_OPTIONS, dialect_of
 from ingest.errors import FileError, IngestError, RequestError
 from ingest.unpacking import unpacked_start
@@ -70,13 +70,19 @@ class Previews:
             return problem_answer(internal_problem())
 
     async def _look(self, values: dict[str, str], body: Body, caller: Caller) -> Answer:
-        dialect: Dialect = dialect_of(values)
+        dialect_of(values)  # refused before a byte is taken
         dataset = await self._source.find(values.get("dataset") or "auto", caller)
         data = bytearray()
         while piece := await body.next():
             data += piece
         start = await trio.to_thread.run_sync(unpacked_start, bytes(data))
-        return json_answer(200, preview(start, dataset, dialect, max_record_bytes=self._max_record_bytes))
+        return json_answer(200, await self._preview(start, dataset, values))
+
+    async def _preview(self, start: bytes, dataset: datasets.Dataset, values: dict[str, str]) -> dict[str, Any]:
+        """Detection may take a while, and must not keep the others waiting."""
+        told = {name: text for name, text in values.items() if name in DIALECT_OPTIONS}
+        look = partial(preview, max_record_bytes=self._max_record_bytes, told=told)
+        return await trio.to_thread.run_sync(look, start, dataset, dialect_of(values))
 
 
 def _for_a_sample(error: IngestError) -> IngestError:

@@ -46,6 +46,13 @@ JOB: Json = {
     "compression": None,
     "load": "after_upload",
     "owner": None,
+    "dialect": {
+        "delimiter": ",",
+        "quote": '"',
+        "null": "",
+        "evidence": ["The first line, read with commas between the names, is what the dataset expects."],
+        "options": "delimiter=comma&quote=double",
+    },
     "created_at": "2026-11-22T11:25:34.120000Z",
     "started_at": "2026-11-22T11:25:34.164000Z",
     "completed_at": "2026-11-22T11:25:34.178000Z",
