@@ -21,7 +21,8 @@ from ingest.budget import Budget
 from ingest.database import migrate
 from ingest.database.embedded import bin_path
 from ingest.datasetcommands import datasets_group
-from ingest.dialect import Dialect
+from ingest.dialectflags import dialect_flags, told
+from ingest.dialectoptions import dialect_of
 from ingest.environment import database_dsn, read_settings
 from ingest.errors import IngestError, SettingsError, StorageError, leaves
 from ingest.job import DEFAULT_PRIORITY, JobMode
@@ -149,9 +150,7 @@ def _local(context: click.Context, argument: click.Parameter, files: tuple[str, 
 @click.option(
     "--parameter", "parameters", multiple=True, metavar="NAME=VALUE", help="A value that the dataset asks for."
 )
-@click.option("--delimiter", default=",", show_default=True, help="One character, or `tab`.")
-@click.option("--quote", default='"', show_default=True, help="One character.")
-@click.option("--null", default="", help="The unquoted text that means NULL (default: nothing).")
+@dialect_flags
 @click.option(
     "--mode",
     type=click.Choice([mode.value for mode in JobMode]),
@@ -174,15 +173,13 @@ def load(
     files: tuple[str, ...],
     dataset: str,
     parameters: tuple[str, ...],
-    delimiter: str,
-    quote: str,
-    null: str,
     mode: str,
     max_rejects: str | None,
     rejects_path: Path | None,
     server: str | None,
     as_json: bool,
     quiet: bool,
+    **dialect: str | None,
 ) -> None:
     """Load local files (- for standard input) straight into the database; with --server, send them to a service.
 
@@ -190,8 +187,8 @@ def load(
     """
     if server is not None:
         _check_output(rejects_path, files)
-        given = {"delimiter": delimiter, "quote": quote, "null": null, "mode": mode, "max_rejects": max_rejects or ""}
-        sent = {**_parameters(parameters), **{name: value for name, value in given.items() if value}}
+        given = {"mode": mode, "max_rejects": max_rejects or ""}
+        sent = {**_parameters(parameters), **told(dialect), **{name: value for name, value in given.items() if value}}
         from ingest import remote
 
         with _writing(rejects_path) as write:
@@ -202,7 +199,8 @@ def load(
     options = UploadOptions(
         dataset=dataset,
         filename="",
-        dialect=Dialect(delimiter="\t" if delimiter in ("tab", "\\t") else delimiter, quote=quote, null=null),
+        dialect=dialect_of(told(dialect)),
+        told=told(dialect),
         priority=DEFAULT_PRIORITY,
         bytes_total=None,
         mode=JobMode(mode),

@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parent.parent / "ingest"
 
 # From the top down. A package stands for all of its modules.
 LAYERS = {
-    6: {"__main__", "cli", "datasetcommands", "keycommands", "remotecommands", "remote", "remoteshow", "environment"},
+    6: {"__main__", "cli", "dialectflags", "datasetcommands", "keycommands", "remotecommands", "remote", "remoteshow", "environment"},
     5: {"service", "localload", "measuring"},
     4: {"web"},
     3: {"poller", "chunkrun", "reader", "writer", "heartbeat", "janitor", "worker", "work", "leases", "order",
