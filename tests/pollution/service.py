@@ -26,7 +26,7 @@ from ingest.jobs import Jobs
 from ingest.receiving import Receiving
 from ingest.settings import Settings
 from ingest.storage import Storage, open_storage
-from ingest.web.options import UPLOAD_OPTIONS, upload_options
+from ingest.web.options import upload_options
 from ingest.work import Work, create_work
 from tests.pollution.pollute import Polluted
 from tests.pollution.score import Read
@@ -90,23 +90,22 @@ class Loaded:
 
 
 def told_options(told: Told) -> dict[str, str]:
-    """Return the options that say what is told; on a version without names, those are left to the header."""
-    options = {"delimiter": told.delimiter, "quote": told.quote}
-    if told.escape:
-        options["escape"] = told.escape
-    if told.newline == "\r":
-        options["newline"] = "cr"
-    if told.encoding != "utf-8":
-        options["encoding"] = told.encoding
-    if told.skip_rows:
-        options["skip_rows"] = str(told.skip_rows)
-    if told.header_rows != 1:
-        options["header_rows"] = str(told.header_rows)
-    if "columns" in UPLOAD_OPTIONS:
-        text = io.StringIO()
-        csv.writer(text, lineterminator="").writerow(told.names)
-        options["columns"] = text.getvalue()
-    return options
+    """Return the options that say all that is told, so that nothing is left to be found."""
+    names = io.StringIO()
+    csv.writer(names, lineterminator="").writerow(told.names)
+    return {
+        "delimiter": told.delimiter,
+        "quote": told.quote or "none",
+        "escape": told.escape or "none",
+        "encoding": told.encoding,
+        "newline": "cr" if told.newline == "\r" else "lf",
+        "skip_rows": str(told.skip_rows),
+        "header_rows": str(told.header_rows),
+        "footer_rows": "0",
+        "comment": "none",
+        "trim": "false",
+        "columns": names.getvalue(),
+    }
 
 
 class Service:

@@ -10,20 +10,22 @@ from pathlib import Path
 
 import pytest
 import trio
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import emptied
 from tests.pollution.dialects import natural_files, shattered_files, sound_files
+from tests.pollution.honesty import silent
 from tests.pollution.peers import csv_told, with_duckdb
 from tests.pollution.pollute import Polluted
 from tests.pollution.score import Reader
 from tests.pollution.service import Loaded, Service, Way
 from tests.pollution.source import Cells
 
-# Each example is as many files, because the database is opened once for all of them.
+# Each example is as many files, because the database is opened once for all of them. Made smaller, one that fails would
+# take minutes.
 FILES = 20
-EXAMPLES = settings(max_examples=5, suppress_health_check=list(HealthCheck), derandomize=True)
+EXAMPLES = settings(max_examples=5, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
 TOLD = Way(told=True, lenient=False, typed=False)
 LENIENT = Way(told=True, lenient=True, typed=False)
 DETECTED = Way(told=False, lenient=False, typed=False)
@@ -68,14 +70,12 @@ def test_sound_files_are_loaded_to_the_letter(dsn: str, files: list[Polluted], w
 @EXAMPLES
 @given(st.lists(natural_files(), min_size=FILES, max_size=FILES))
 def test_a_dialect_that_is_found_is_the_right_one(dsn: str, files: list[Polluted]) -> None:
-    """Nothing is said but the dataset: the records are loaded to the letter, or the file is refused, which is rare."""
+    """Nothing is said but the dataset: records are loaded to the letter, or rejected, or the file is refused: rarely."""
     files = named(files)
     loaded = loaded_by(dsn, files, DETECTED)
-    refused = [file for file in files if loaded[file.name].refused]
-    assert len(refused) <= len(files) / 4, [(loaded[file.name].refused, file) for file in refused]
-    for file in files:
-        if file not in refused:
-            assert sorted(loaded[file.name].read.records) == sorted(file.records), file
+    assert [str(each) for file in files for each in silent(file, loaded[file.name])] == []
+    spoilt = [file for file in files if loaded[file.name].refused or loaded[file.name].rejects]
+    assert len(spoilt) <= len(files) / 4, spoilt
 
 
 @EXAMPLES
