@@ -90,7 +90,6 @@ class Splitter:
         self._quote_line = first_line  # where the open quote began; only meaningful while one is open
         self._open = _Open()
         self._mender = Mender(dialect, width, max_record_bytes) if width and width > 1 and dialect.quote else None
-        self._holds = self._mender is not None or bool(dialect.escape or dialect.comment)
         self._held = b""  # the bytes behind _offset that were fed already
         self._begun = b""  # of the open record, as far as they lie before _offset
         self._in_comment = False  # the open record is a comment
@@ -105,7 +104,11 @@ class Splitter:
             stop = self._joint(view, at) if self._held else at + PIECE_BYTES
             piece = self._held + bytes(view[at:stop]) if self._held else view[at:stop]
             cuts += self._piece(piece)
-            at = stop
+            at, begin = min(stop, len(view)), at
+            if at < len(view) and len(self._held) < at - begin:
+                # What was held back lies in this block: no need to carry it along.
+                at -= len(self._held)
+                self._held = b""
         return cuts
 
     def finish(self) -> list[BatchCut]:
@@ -138,10 +141,8 @@ class Splitter:
         marks = self._mark(data)
         if self._mender is not None and (marks.is_multi_line or (ended and marks.odd_before(data.size))):
             if self._begun:
-                block = self._step_back() + bytes(block)
-                data = np.frombuffer(block, np.uint8)
-                marks = self._mark(data)
-            marks = self._mended(self._mender, bytes(block), marks, ended=ended)
+                return self._with_begun(block, marks.ends.nth(0), ended=ended)
+            marks = self._mended(self._mender, data, marks, ended=ended)
         self._check_sizes(marks, data.size)
         end = data.size if ended else self._settled(marks, data)
         cuts = self._cut(marks, end)
@@ -149,13 +150,20 @@ class Splitter:
         self._held = bytes(block[end:])
         return cuts
 
+    def _with_begun(self, block: Block, first_end: int | None, *, ended: bool) -> list[BatchCut]:
+        """Look at the record that began before a block as a whole, then at what follows it: large copies are slow."""
+        stop = len(block) if first_end is None else first_end + 1
+        cuts = self._piece(self._step_back() + bytes(block[:stop]), ended=ended and stop == len(block))
+        rest = self._held + bytes(block[stop:]) if self._held else block[stop:]
+        return [*cuts, *self._piece(rest, ended=ended)] if len(rest) and stop < len(block) else cuts
+
     def _mark(self, data: Octets, plain: Sequence[tuple[int, int]] = ()) -> Marks:
         bits = span(data.size, plain) if plain else None
         return mark(data, self._signs, self._edge, single_column=self._single_column, plain=bits)
 
-    def _mended(self, mender: Mender, block: bytes, marks: Marks, *, ended: bool) -> Marks:
+    def _mended(self, mender: Mender, data: Octets, marks: Marks, *, ended: bool) -> Marks:
         """Return the marks without the quotes that swallow lines which they should not."""
-        data, last = np.frombuffer(block, np.uint8), marks.ends.last()
+        last = marks.ends.last()
         strays = BitSet(stray_quotes(data, marks.quotes, marks.odd, self._signs, self._fences)).first_from(0)
         too_long = bool((np.diff(self._record_bounds(marks, data.size)) > self._max_record_bytes).any())
         sound = not (ended or too_long) and (strays is None or last is None or strays > last)
@@ -164,17 +172,19 @@ class Splitter:
 
     def _step_back(self) -> bytes:
         """Go back to the start of the open record, of which no line was counted yet; return its bytes."""
-        self._offset -= len(self._begun)
+        begun, self._begun = self._begun, b""
+        self._offset -= len(begun)
         self._edge = Edge()
-        return self._begun
+        return begun
 
     def _settled(self, marks: Marks, data: Octets) -> int:
         """Return up to where nothing changes any more: the start of the open record, if it depends on what follows."""
+        waits = self._signs.comment or self._signs.escape is not None or (self._mender and marks.is_multi_line)
+        if not waits:
+            return data.size
         last = marks.ends.last()
         start = 0 if last is None else last + 1
-        if not self._holds:
-            return data.size
-        several = self._mender is not None and marks.newlines.before(data.size) > marks.newlines.before(start)
+        several = marks.newlines.before(data.size) > marks.newlines.before(start)
         return start if several or self._signs.comment or self._signs.escape is not None else data.size
 
     def _cut(self, marks: Marks, length: int) -> list[BatchCut]:

@@ -66,7 +66,7 @@ class Marks:
     @property
     def is_multi_line(self) -> bool:
         """Whether a newline lies inside quotes."""
-        return self.newlines is not self.ends and bool(np.any(self.newlines.words & self.odd))
+        return self.newlines is not self.ends and self.newlines.total != self.ends.total
 
     def is_comment(self, position: int) -> bool:
         """Return whether the byte at `position` belongs to a comment."""

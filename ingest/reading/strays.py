@@ -72,7 +72,8 @@ def stray_quotes(octets: Octets, quotes: Words, odd: Words, signs: Signs, fences
     """Return the bits of the stray quotes in a block whose last byte ends a record."""
     opening, closing = quotes & odd, quotes & ~odd
     newlines = find(octets, signs.newline)
-    before, after = _either(octets, newlines, fences.before), _either(octets, newlines, fences.after)
+    before = _either(octets, newlines, fences.before)
+    after = before if fences.after == fences.before else _either(octets, newlines, fences.after)
     doubled = signs.escape is None  # else COPY would not read it as a quote
     followed = shift_back(after | opening if doubled else after)
     followed[-1] |= np.uint64(1) << np.uint64((octets.size - 1) % WORD)

@@ -63,6 +63,8 @@ class Transcoder:
 
     def _wide(self, block: bytes, ended: bool) -> bytes:
         whole = _whole_characters(block, self.encoding)
+        if ended and self.encoding.startswith("utf-16"):
+            whole = len(block) & ~1  # half of a pair is a unit of its own
         self._left = b"" if ended else block[whole:]
         cut_off = block[whole:] if ended else b""
         text = _decoded(block[:whole], self.encoding) + "".join(chr(0xDC00 + byte) for byte in cut_off)

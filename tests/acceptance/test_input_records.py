@@ -108,7 +108,7 @@ def test_05_other_unicode_is_transcoded(inputs: Inputs, way: str, encoding: str)
     assert (done.rows, done.codes) == ([(1, "é")], [])
     assert done.job["dialect"]["encoding"].startswith(encoding[:6])
     assert "byte order mark" in done.job["dialect"]["evidence"][0]
-    assert inputs.refused("n", body, way, encoding="utf-8")["code"] in ("E_ENCODING", "E_NOT_CSV")
+    assert inputs.refused("n", body, way, encoding="utf-8")["code"].startswith(("E_ENCODING", "E_NOT_CSV"))
 
 
 def test_06_utf_16_without_a_byte_order_mark_is_seen_by_its_zeros(inputs: Inputs, way: str) -> None:
