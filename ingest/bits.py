@@ -61,6 +61,14 @@ class BitSet:
             word &= word - 1
         return index * WORD + (word & -word).bit_length() - 1
 
+    def nth_each(self, ranks: Offsets) -> Offsets:
+        """Return `nth` of every one of `ranks`, all of which are below `total`."""
+        word = np.searchsorted(self._upto, ranks, side="right") - 1
+        bits = np.unpackbits(self.words[word].view(np.uint8).reshape(-1, WORD // 8), axis=1, bitorder="little")
+        is_past = np.cumsum(bits, axis=1) > (ranks - self._upto[word])[:, None]
+        offsets: Offsets = word * WORD + np.argmax(is_past, axis=1)
+        return offsets
+
     def first_from(self, position: int) -> int | None:
         """Return the first member at or above `position`, which may lie beyond the block; None when there is none."""
         return self.nth(self.before(position)) if position < self.words.size * WORD else None

@@ -91,8 +91,9 @@ async def _expire_uploads(work: Work) -> None:
 
 
 async def _sweep(work: Work) -> None:
-    """Remove stored objects whose job has ended, or was never written, and idempotency keys that have expired."""
+    """Remove stored objects whose job has ended, or was never written; idempotency keys and sessions that ended."""
     await work.database.execute(statement("forget_requests"), timedelta(seconds=SILENCE_S))
+    await work.database.execute(statement("forget_sessions"))
     by_job: dict[UUID, list[StoredObject]] = defaultdict(list)
     for stored in await work.storage.listing():
         job_id = _job_of(stored.key)

@@ -1,4 +1,7 @@
-"""API keys in the database: made, found, revoked, and what they have used. Checking a request is the web's matter."""
+"""API keys in the database: made, found, revoked, what they have used, and the sessions that were begun with them.
+
+Checking a request is the web's matter.
+"""
 
 from __future__ import annotations
 
@@ -76,10 +79,25 @@ class Keys:
 
     async def find(self, prefix: str) -> KeyRow | None:
         """Return the key with this prefix, whatever its state, or None."""
-        rows = await self._database.fetch(statement("key_by_prefix"), prefix)
+        return await self._one(statement("key_by_prefix"), prefix)
+
+    async def find_by_session(self, digest: bytes) -> KeyRow | None:
+        """Return the key of the session with this hash, which ends when the session does; None without one."""
+        return await self._one(statement("key_by_session"), digest)
+
+    async def _one(self, query: str, wanted: str | bytes) -> KeyRow | None:
+        rows = await self._database.fetch(query, wanted)
         if not rows:
             return None
         return KeyRow(**{**dict(rows[0]), "scopes": frozenset(map(Scope, rows[0]["scopes"]))})
+
+    async def begin_session(self, key_id: UUID, digest: bytes, life_s: float) -> None:
+        """Let the token with this hash stand for a key; of a key's hundred sessions the oldest makes room."""
+        await self._database.execute(statement("begin_session"), key_id, digest, timedelta(seconds=life_s))
+
+    async def end_session(self, digest: bytes) -> None:
+        """End the session with this hash, if there is one."""
+        await self._database.execute(statement("end_session"), digest)
 
     async def all(self) -> list[dict[str, Any]]:
         """Return every key that was ever made, oldest first, without anything secret."""

@@ -23,7 +23,6 @@ import structlog
 import trio
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-from rich.table import Column, Table
 
 from ingest import worker
 from ingest.database import Database, migrate_database, open_database
@@ -31,7 +30,7 @@ from ingest.datasetfiles import known_definitions
 from ingest.datasets import Datasets
 from ingest.errors import IngestError, StorageError, UnavailableError
 from ingest.heartbeat import Pulse
-from ingest.job import FINAL, JobState, JobView
+from ingest.job import FINAL, JobView
 from ingest.jobs import Jobs
 from ingest.receiving import Receiving, UploadOptions
 from ingest.rejects import Rejects
@@ -222,44 +221,3 @@ def _progress(quiet: bool) -> Progress:
         TimeRemainingColumn(),
     )
     return Progress(*columns, console=Console(stderr=True), transient=True, disable=quiet or not sys.stderr.isatty())
-
-
-def show(results: Sequence[Result], *, as_json: bool) -> None:
-    """Print a summary for people, or the jobs as JSON for scripts."""
-    if as_json:
-        print(json.dumps([_as_json(result) for result in results], indent=2, default=str))
-        return  # In a narrow terminal names and ids go on in the next line, so that no figure and no id is ever cut.
-    figures = (Column(name, no_wrap=True) for name in ("status", "rows", "rejected", "seconds", "rows/s"))
-    table = Table(Column("file", overflow="fold"), *figures, Column("job", overflow="fold"))
-    for result in results:
-        table.add_row(*_row(result))
-    Console().print(table)
-    for result in results:
-        reason = result.error.detail if result.error else ((result.job and result.job.error) or {}).get("message")
-        if reason:
-            print(f"{result.filename}: {reason}", file=sys.stderr)
-
-
-def _row(result: Result) -> tuple[str, ...]:
-    job = result.job
-    if job is None:
-        return result.filename, "refused", "", "", "", "", ""
-    seconds = (job.completed_at - job.started_at).total_seconds() if job.completed_at and job.started_at else 0.0
-    return (
-        result.filename, str(job.status), f"{job.processed_rows:,}", f"{job.failed_rows:,}",
-        f"{seconds:.1f}", f"{job.rows_per_second or 0:,.0f}", str(job.id),
-    )  # fmt: skip
-
-
-def _as_json(result: Result) -> dict[str, object]:
-    if result.job is not None:
-        return dataclasses.asdict(result.job)
-    error = result.error and {"code": result.error.code, "message": result.error.detail}
-    return {"filename": result.filename, "status": "refused", "error": error}
-
-
-def exit_code(results: Sequence[Result]) -> int:
-    """Return 1 when a file failed, 3 when records were rejected, else 0."""
-    if any(result.job is None or result.job.status is not JobState.COMPLETED for result in results):
-        return 1
-    return 3 if any(result.job and result.job.failed_rows for result in results) else 0

@@ -147,12 +147,37 @@ class Queue:
 
 async def commit_batch(session: Session, batch: Batch, result: BatchResult) -> None:
     """Write fence and ledger line, as the last statement before COMMIT. Raises LeaseLost or AlreadyCommitted."""
-    result.check(batch.range.records)
-    outcome = await session.value(
-        statement("commit_batch"),
-        batch.chunk.id, batch.chunk.epoch, batch.range.start, batch.range.end, batch.range.first_line,
-        batch.range.records, result.inserted, result.updated, result.unchanged, result.skipped, result.rejected,
+    outcome = await session.value(statement("commit_batch"), *_line(batch, result))
+    _check(outcome, batch)
+
+
+async def commit_batch_with_rejects(session: Session, batch: Batch, result: BatchResult, rejects: Sequence[str]) -> int:
+    """Do the same and store rejects; returns how many there was room for. `rejects` as `store_rejects` has them."""
+    sql = statement("commit_batch_with_rejects")
+    [row] = await session.fetch(sql, *_line(batch, result), batch.chunk.job_id, batch.chunk.id, *rejects)
+    _check(row["outcome"], batch)
+    return int(row["stored"])
+
+
+async def store_rejects(session: Session, batch: Batch, rejects: Sequence[str]) -> int:
+    """Store rejects of a batch in the open transaction; returns how many there was room for.
+
+    `rejects`: the joined texts of their columns, in the order of the arguments of ingest.store_rejects.
+    """
+    return int(await session.value(statement("store_rejects"), batch.chunk.job_id, batch.chunk.id, *rejects))
+
+
+def _line(batch: Batch, result: BatchResult) -> tuple[int, ...]:
+    """Return what the ledger line of a batch says. Raises AccountingError when the counts do not add up."""
+    chunk, extent = batch.chunk, batch.range
+    result.check(extent.records)
+    return (
+        chunk.id, chunk.epoch, extent.start, extent.end, extent.first_line, extent.records,
+        result.inserted, result.updated, result.unchanged, result.skipped, result.rejected,
     )  # fmt: skip
+
+
+def _check(outcome: str, batch: Batch) -> None:
     if outcome == "stale":
         raise _lost(batch.chunk)
     if outcome == "duplicate":

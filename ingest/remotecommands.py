@@ -40,11 +40,10 @@ def _remote_module() -> Any:
 @click.option("--limit", type=click.IntRange(1, 500), default=20, show_default=True, help="Jobs on a page.")
 @click.option("--status", help="Only those in this state.")
 @click.option("--dataset", help="Only those of this dataset.")
-def jobs_command(
-    server: str | None, as_json: bool, page: int, limit: int, status: str | None, dataset: str | None
-) -> None:
+@click.option("--filename", help="Only those with this in the name of their file, in whatever case.")
+def jobs_command(server: str | None, as_json: bool, **wanted: Any) -> None:
     """List jobs, newest first."""
-    _remote_module().jobs(server, as_json, page=page, limit=limit, status=status, dataset=dataset)
+    _remote_module().jobs(server, as_json, **wanted)
 
 
 @click.command("job")

@@ -9,7 +9,7 @@ import structlog
 from ingest.database import Database
 from ingest.errors import RequestError, StorageError
 from ingest.job import JobState, JobView
-from ingest.jobs import Jobs
+from ingest.jobs import Jobs, too_many_jobs
 from ingest.receiving import DEFAULT_QUEUE
 from ingest.statements import statement
 from ingest.storage import Storage
@@ -30,8 +30,8 @@ class Retrying:
     async def retry(self, job_id: UUID, actor: str | None = None) -> JobView:
         """Make the failed chunks of a failed job claimable and return the job; `actor` is whose key it was.
 
-        Raises RequestError: E_NOT_FOUND, or E_STATE when it is not failed or nothing of it can run again. Cancellation
-        leaves the job failed or retried.
+        Raises RequestError: E_NOT_FOUND, E_STATE when it is not failed or nothing of it can run again, or E_QUOTA when
+        the key that it was sent with has its `open_jobs`. Cancellation leaves the job failed or retried.
         """
         view = await self._found(job_id)
         if view.status is not JobState.FAILED:
@@ -42,6 +42,8 @@ class Retrying:
             )
         chunks = await self._retriable(view)
         count = await self._database.value(statement("retry_job"), job_id, chunks, actor)
+        if count is None:
+            raise too_many_jobs("open_jobs")
         view = await self._found(job_id)
         if not count:
             raise _refused(view, f"the job is {view.status}; somebody else was faster")

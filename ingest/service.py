@@ -10,12 +10,9 @@ that is ended by a watchdog thread.
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import partial
 
 import structlog
@@ -43,10 +40,11 @@ from ingest.resumable import Resumable
 from ingest.retrying import Retrying
 from ingest.settings import Settings
 from ingest.sources import Sources
+from ingest.stopping import HTTP_GRACE_S, Stopping, watch_signals
 from ingest.storage import Storage, open_storage
 from ingest.uploadrows import UploadRows
 from ingest.watching import Watching
-from ingest.web.app import create_app
+from ingest.web.app import Parts, create_app
 from ingest.web.edge import serve_http
 from ingest.web.health import BatchesInFlight, QueueStatistics, ServiceStatistics, WorkerStatistics
 from ingest.web.metrics import MetricsPage
@@ -54,10 +52,6 @@ from ingest.work import Work, create_work
 
 log = structlog.get_logger(__name__)
 
-# After the grace: time for cancelled work to roll back and say goodbye, before the watchdog ends the process.
-HARD_STOP_S = 10.0
-# Uploads and answers under way when the worker has drained may go on for this long, within the grace.
-HTTP_GRACE_S = 5.0
 # How often free memory is given back to the system.
 GIVE_BACK_S = 1.0
 # While the database is still away at the start: how often it is tried again.
@@ -75,20 +69,6 @@ class Roles:
         return "serve" if self.api and self.worker else "api" if self.api else "worker"
 
 
-@dataclass(slots=True)
-class Stopping:
-    """What a signal stops. Written by `_watch_signals` alone, but for `ready`.
-
-    Before the service is ready, a signal ends it as a whole; afterwards the first one asks for a drain (`requested`)
-    and the second one cuts off the `work` that is left.
-    """
-
-    ready: bool = False
-    requested: trio.Event = field(default_factory=trio.Event)
-    everything: trio.CancelScope = field(default_factory=trio.CancelScope)
-    work: trio.CancelScope = field(default_factory=trio.CancelScope)
-
-
 async def serve(settings: Settings, dsn: str, roles: Roles, announce: Callable[[str], None]) -> None:
     """Run the service until it is told to stop; `announce` gets the ready line.
 
@@ -97,7 +77,7 @@ async def serve(settings: Settings, dsn: str, roles: Roles, announce: Callable[[
     stopping = Stopping()
     definitions = known_definitions(settings.datasets_dir)
     async with trio.open_nursery() as beside:
-        await beside.start(_watch_signals, stopping, settings.shutdown_grace_s)
+        await beside.start(watch_signals, stopping, settings.shutdown_grace_s)
         with stopping.everything:
             async with _connected(settings, dsn, f"ingest {roles}") as database:
                 for name in await migrate_database(database):
@@ -129,7 +109,7 @@ async def _serve(
     async with trio.open_nursery() as outer:
         outer.start_soon(resumable.run, stop)
         outer.start_soon(sources.run, stop)
-        app = create_app(
+        parts = Parts(
             settings=settings,
             keys=Keys(database),
             receiving=receiving,
@@ -145,8 +125,8 @@ async def _serve(
             watching=watching,
             metrics=MetricsPage(metrics, Measuring(str(roles), database, receiving, work)),
             draining=stop,
-            health_only=not roles.api,
         )
+        app = create_app(parts, health_only=not roles.api)
         address = await outer.start(
             partial(serve_http, app, host=settings.host, port=settings.port, shutdown=http_stop, grace_s=HTTP_GRACE_S)
         )
@@ -247,28 +227,3 @@ async def _await_database(settings: Settings, dsn: str, name: str) -> None:
                 raise
             log.warning("database_unavailable", detail=error.detail, sqlstate=error.sqlstate)
         await trio.sleep(RETRY_S)
-
-
-async def _watch_signals(
-    stopping: Stopping, grace_s: float, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-) -> None:
-    """Turn the first SIGTERM or SIGINT into a drain with a deadline, and the second into a cancellation."""
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        task_status.started()
-        async for number in signals:
-            log.info("signal", signal=signal.Signals(number).name, draining=stopping.requested.is_set())
-            if stopping.requested.is_set():
-                stopping.work.cancel(reason="second signal")
-                continue
-            stopping.requested.set()
-            stopping.work.deadline = trio.current_time() + grace_s
-            _start_watchdog(grace_s + HTTP_GRACE_S + HARD_STOP_S)
-            if not stopping.ready:
-                stopping.everything.cancel(reason="stopped before it was ready")
-
-
-def _start_watchdog(after_s: float) -> None:
-    """End the process when it is still there after the grace, whatever it hangs in."""
-    watchdog = threading.Timer(after_s, os._exit, (70,))
-    watchdog.daemon = True
-    watchdog.start()

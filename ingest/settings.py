@@ -10,13 +10,12 @@ import ipaddress
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from ingest.errors import SettingsError
+from ingest.variables import Variable, read, refusal
 
 MIB, GIB = 1 << 20, 1 << 30
 
@@ -24,18 +23,6 @@ MIB, GIB = 1 << 20, 1 << 30
 SIDE_CONNECTIONS = 8
 # With fewer than these the service could claim a chunk and then find no connection to renew its lease.
 LEAST_SIDE_CONNECTIONS = 4
-
-# An error message is one line on a terminal; a pasted file is not.
-SHOWN_CHARACTERS = 80
-
-
-@dataclass(frozen=True)
-class Variable:
-    """One environment variable: its name, what is allowed in it, and how many of its units make one of the field's."""
-
-    name: str
-    allowed: str
-    per_unit: int = 1
 
 
 class Settings(BaseModel):
@@ -135,7 +122,7 @@ class Settings(BaseModel):
 
         Raises SettingsError with one line that names the variable, its value and what is allowed.
         """
-        given = {name: _read(environment, variable) for name, variable in variables().items()}
+        given = {name: read(environment, variable) for name, variable in variables().items()}
         given |= {name: value for name, value in overrides.items() if value is not None}
         try:
             return cls.model_validate({name: value for name, value in given.items() if value is not None})
@@ -231,35 +218,6 @@ def variables() -> dict[str, Variable]:
         name: next(note for note in field.metadata if isinstance(note, Variable))
         for name, field in Settings.model_fields.items()
     }
-
-
-def refusal(variable: Variable, value: object) -> SettingsError:
-    """The error for a value that is not allowed: one line, no password, no control characters."""
-    return SettingsError(f"{variable.name}={_shown(value)}: must be {variable.allowed}")
-
-
-def masked(value: str) -> str:
-    """The text with everything that may be a password or a key replaced by ***."""
-    if "://" not in value and re.search("[=@]", value):
-        return "***"
-    value = re.sub(r"://.*@", "://***@", value, flags=re.DOTALL)
-    return re.sub(r"(?i)((?:password|secret|key|token)[^=&]*=)[^&]*", r"\1***", value)
-
-
-def _shown(value: object) -> str:
-    text = masked(str(value)).encode("unicode_escape").decode("ascii")
-    return text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "..."
-
-
-def _read(environment: Mapping[str, str], variable: Variable) -> object:
-    """The variable's value, None when unset or empty, in the field's unit."""
-    raw = environment.get(variable.name, "").strip()
-    if not raw or variable.per_unit == 1:
-        return raw or None
-    try:
-        return float(raw) / variable.per_unit
-    except ValueError:
-        raise refusal(variable, raw) from None
 
 
 def _writer_count(writers: int | Literal["auto"]) -> int:

@@ -29,7 +29,7 @@ class Statistics:
         self._found_at = -KEPT_S
 
     async def read(self) -> dict[str, Any]:
-        """Return jobs by state, what ended lately, the queue, and rows per second. Raises DatabaseError."""
+        """Return jobs by state, what ended lately, queue, workers, and rows per second. Raises DatabaseError."""
         async with self._reading:
             if trio.current_time() - self._found_at >= KEPT_S:
                 self._found = await self._read()
@@ -39,6 +39,7 @@ class Statistics:
     async def _read(self) -> dict[str, Any]:
         row = (await self._database.fetch(statement("statistics"), LATELY))[0]
         depth = (await self._database.fetch(statement("queue_depth")))[0]
+        workers = await self._database.fetch(statement("newest_workers"))
         ended = {name: row[name] for name in ("completed", "failed", "cancelled")}
         judged = ended["completed"] + ended["failed"]
         states = {str(state): row["states"].get(state, 0) for state in JobState}
@@ -46,6 +47,7 @@ class Statistics:
             "jobs": {"total": sum(states.values()), **states},
             "rows_per_second": round(row["rows_per_second"], 1),
             "queue": {**depth, "oldest_age_s": round(depth["oldest_age_s"], 1)},
+            "workers": [{**row, "heartbeat_age_s": round(row["heartbeat_age_s"], 1)} for row in workers],
             "lately": {
                 "hours": LATELY // timedelta(hours=1),
                 "jobs": ended,

@@ -7,6 +7,7 @@ caller waits meanwhile, which is the back-pressure that keeps memory flat howeve
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TypeVar
 from uuid import UUID
 
@@ -97,6 +98,16 @@ class Upload:
         if len(self._gathered) >= (BLOCK_BYTES if self._intake.begun else SNIFF_BYTES):
             await self._flush()
         await self._touch_if_due()
+
+    async def stay(self) -> None:
+        """Look whether the rest of the file is still wanted, while its client is silent.
+
+        Raises RequestError (E_UPLOAD_GONE), DatabaseError. Harmless to cancel.
+        """
+        if not self._job_exists:
+            return
+        with suppress(UnavailableError):  # the next look may get through
+            await self._jobs.backlog(self._id)
 
     async def finish(self) -> JobView:
         """End the file and make its job claimable; return it.

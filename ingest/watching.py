@@ -84,7 +84,11 @@ class Watching:
 
     @contextmanager
     def follow(self, job_id: UUID) -> Iterator[Reader]:
-        """Read along with a job; the state it is in comes first, at once."""
+        """Read along with a job; the state it is in comes first: at once when others read along, else by the next look.
+
+        That there is no such job is told as well. A reader that is woken without tidings before any came has been let
+        go of: the database did not answer.
+        """
         reader = Reader()
         self._readers.setdefault(job_id, set()).add(reader)
         if job_id in self._latest:
@@ -133,13 +137,21 @@ class Watching:
             with trio.fail_after(LOOK_S):
                 found = {view.id: view for view in await self._jobs.many(ids)}
         except (DatabaseError, trio.TooSlowError) as error:
-            if not self._failing:
-                log.warning("watch_failed", error=type(error).__name__, jobs=len(ids))
-            self._failing = True
+            self._fail(ids, error)
             return
         self._failing = False
         for job_id in ids:
             await self._tell(job_id, found.get(job_id))
+
+    def _fail(self, ids: Sequence[UUID], error: Exception) -> None:
+        """Let go of those who wait for a first answer; the others are told when the database is there again."""
+        if not self._failing:
+            log.warning("watch_failed", error=type(error).__name__, jobs=len(ids))
+        self._failing = True
+        for job_id in ids:
+            if job_id not in self._latest:
+                for reader in self._readers.get(job_id, ()):
+                    reader.wake()
 
     async def _tell(self, job_id: UUID, view: JobView | None) -> None:
         """Hand on what has changed since the last look, to a few readers at a time."""

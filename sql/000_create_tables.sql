@@ -32,6 +32,16 @@ CREATE TABLE IF NOT EXISTS ingest.key_usage (
     bytes  bigint NOT NULL CHECK (bytes >= 0),
     PRIMARY KEY (key_id, day)
 ) WITH (fillfactor = 50);
+
+-- The session of a browser that has signed in with a key: the hash of the token in its cookie.
+CREATE TABLE IF NOT EXISTS ingest.sessions (
+    token_sha256 bytea PRIMARY KEY CHECK (length(token_sha256) = 32),
+    key_id       uuid NOT NULL REFERENCES ingest.keys ON DELETE CASCADE,
+    expires_at   timestamptz NOT NULL
+);
+CREATE INDEX IF NOT EXISTS sessions_of_key ON ingest.sessions (key_id, expires_at DESC);
+CREATE INDEX IF NOT EXISTS sessions_expiring ON ingest.sessions (expires_at);
+
 -- An Idempotency-Key: one request of a client, which makes its jobs once however often it is sent. Whoever serves the
 -- request holds the key and renews it; the jobs themselves say which of its files are in.
 CREATE TABLE IF NOT EXISTS ingest.request_keys (
@@ -94,7 +104,9 @@ CREATE TABLE IF NOT EXISTS ingest.jobs (
                                         OR records = inserted + updated + unchanged + skipped + rejected),
     CONSTRAINT whole_if_loaded_as_such CHECK (load = 'after_upload' OR mode = 'batches')
 );
-CREATE INDEX IF NOT EXISTS jobs_newest_first ON ingest.jobs (created_at DESC, id DESC);
+-- With what jobs are filtered by, so that those of a name are found in the index alone.
+CREATE INDEX IF NOT EXISTS jobs_newest_first ON ingest.jobs (created_at DESC, id DESC)
+    INCLUDE (filename, state, dataset, owner);
 -- With id, so that a page of them and their number are found in the index alone.
 CREATE INDEX IF NOT EXISTS jobs_of_state ON ingest.jobs (state, created_at DESC, id DESC);
 CREATE INDEX IF NOT EXISTS jobs_of_dataset ON ingest.jobs (dataset, created_at DESC, id DESC) INCLUDE (state);

@@ -3,6 +3,39 @@
 --
 -- The fence: whoever acts on a claimed chunk names its epoch; a chunk that was taken over has a higher one, so the
 -- statement of the former owner changes nothing and it learns that it is stale.
+--
+-- Locks are taken in one order by all: resumable upload, Idempotency-Key, the job's gate, its chunks by id, the job, leases
+-- by chunk. Whoever needs several takes them so, and two that meet wait for each other, never in a circle.
+
+-- The gate of a job, held to the end of the transaction: whoever opens chunks (adds them, completes an upload, tries them
+-- again) passes it, and so does whoever locks all that are open. Else a chunk that is opened after those were locked
+-- would have to be locked after the job, against its worker, which holds the chunk and waits for the job.
+CREATE OR REPLACE FUNCTION ingest.pass_gate(p_job uuid) RETURNS void LANGUAGE sql AS $$
+    SELECT pg_advisory_xact_lock(hashtextextended('ingest.jobs ' || p_job, 0))
+$$;
+
+-- Lock the open chunks of a job and then the job, if it is in one of these states; all fields are NULL when it is not.
+-- This waits for batches that have passed the fence, so what follows sees all that was committed.
+CREATE OR REPLACE FUNCTION ingest.lock_open_job(p_job uuid, p_states text[]) RETURNS ingest.jobs LANGUAGE plpgsql AS $$
+DECLARE
+    v_job ingest.jobs;
+BEGIN
+    PERFORM ingest.pass_gate(p_job);
+    PERFORM FROM ingest.chunks WHERE job_id = p_job AND state IN ('pending', 'processing') ORDER BY id FOR NO KEY UPDATE;
+    SELECT * INTO v_job FROM ingest.jobs WHERE id = p_job AND state = ANY (p_states) FOR NO KEY UPDATE;
+    RETURN v_job;
+END $$;
+
+-- Take the open chunks of a job, which the caller has locked, from their workers.
+CREATE OR REPLACE FUNCTION ingest.drop_leases(p_job uuid) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    v_held bigint[];
+BEGIN
+    v_held := ARRAY(SELECT l.chunk_id FROM ingest.leases l JOIN ingest.chunks c ON c.id = l.chunk_id
+                     WHERE c.job_id = p_job AND c.state IN ('pending', 'processing')
+                     ORDER BY l.chunk_id FOR NO KEY UPDATE OF l);
+    DELETE FROM ingest.leases WHERE chunk_id = ANY (v_held);
+END $$;
 
 -- Tell listeners that a job changed its state, and workers that there may be work. Never called in a batch transaction:
 -- a pending NOTIFY takes a database-wide lock at commit.
@@ -157,9 +190,11 @@ RETURNS SETOF bigint LANGUAGE plpgsql AS $$
 BEGIN
     UPDATE ingest.workers SET heartbeat_at = clock_timestamp(), draining = p_draining WHERE id = p_worker;
     RETURN QUERY
-        UPDATE ingest.leases l SET heartbeat_at = clock_timestamp()
-          FROM unnest(p_chunks, p_epochs) AS held(chunk_id, epoch)
-         WHERE l.chunk_id = held.chunk_id AND l.epoch = held.epoch AND l.worker_id = p_worker
+        WITH held AS MATERIALIZED (
+            SELECT l.chunk_id FROM ingest.leases l JOIN unnest(p_chunks, p_epochs) AS asked(chunk_id, epoch)
+                ON l.chunk_id = asked.chunk_id AND l.epoch = asked.epoch AND l.worker_id = p_worker
+             ORDER BY l.chunk_id FOR NO KEY UPDATE OF l)
+        UPDATE ingest.leases l SET heartbeat_at = clock_timestamp() FROM held WHERE l.chunk_id = held.chunk_id
         RETURNING l.chunk_id;
 END $$;
 
@@ -379,8 +414,8 @@ CREATE OR REPLACE FUNCTION ingest.is_loading(p_job ingest.jobs) RETURNS boolean 
 $$;
 
 -- Stop a job that has rejected more than its budget allows: true when this call has stopped it. Called after the commit
--- of a batch with rejects. The chunks are locked before the job, which waits for batches that have passed the fence, so
--- the totals are exact; batches after them find their chunk cancelled, which the fence calls stale.
+-- of a batch with rejects. Batches that have passed the fence are waited for, so the totals are exact; those after them
+-- find their chunk cancelled, which the fence calls stale.
 CREATE OR REPLACE FUNCTION ingest.enforce_budget(p_job uuid, p_sample bigint) RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
     v_job ingest.jobs;
@@ -391,13 +426,10 @@ BEGIN
     IF NOT ingest.is_over_budget(v_job, v_total.records, v_total.rejected, p_sample) THEN
         RETURN false;
     END IF;
-    PERFORM FROM ingest.chunks WHERE job_id = p_job AND state IN ('pending', 'processing') ORDER BY id FOR NO KEY UPDATE;
-    SELECT * INTO v_job FROM ingest.jobs j WHERE id = p_job AND ingest.is_loading(j) FOR NO KEY UPDATE;
-    IF NOT FOUND THEN
+    v_job := ingest.lock_open_job(p_job, ARRAY['receiving', 'pending', 'processing', 'paused']);
+    IF v_job.id IS NULL THEN
         RETURN false;                           -- it has ended meanwhile
     END IF;
-    -- Chunks that an upload has added between the two locks, and batches of them that were committed.
-    PERFORM FROM ingest.chunks WHERE job_id = p_job AND state IN ('pending', 'processing') ORDER BY id FOR NO KEY UPDATE;
     SELECT * INTO v_total FROM ingest.count_committed(p_job);
     PERFORM ingest.cancel_chunks(p_job);
     UPDATE ingest.jobs
@@ -415,8 +447,7 @@ END $$;
 -- Cancel the open chunks of a job, which the caller has locked; what they have in the table is counted from the ledger.
 CREATE OR REPLACE FUNCTION ingest.cancel_chunks(p_job uuid) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-    DELETE FROM ingest.leases l USING ingest.chunks c
-     WHERE l.chunk_id = c.id AND c.job_id = p_job AND c.state IN ('pending', 'processing');
+    PERFORM ingest.drop_leases(p_job);
     UPDATE ingest.chunks c
        SET state = 'cancelled', finished_at = clock_timestamp(),
            inserted = l.inserted, updated = l.updated, unchanged = l.unchanged, skipped = l.skipped, rejected = l.rejected
@@ -430,30 +461,67 @@ END $$;
 
 -- Run failed chunks of a failed job again, and only them: p_chunks are those whose bytes are still there. What they have
 -- committed stays in the ledger and is not read again; epochs go on growing. Returns how many will run, 0 when the job
--- is not failed any more (somebody else was faster), or never was whole.
+-- is not failed any more (somebody else was faster), or never was whole, NULL when the key that it counts for has as many
+-- open jobs as it may have.
 CREATE OR REPLACE FUNCTION ingest.retry_job(p_job uuid, p_chunks bigint[], p_actor text) RETURNS integer LANGUAGE plpgsql AS $$
 DECLARE
-    v_queue text;
+    v_job ingest.jobs;
     v_count integer;
 BEGIN
+    PERFORM ingest.pass_gate(p_job);
     PERFORM FROM ingest.chunks WHERE job_id = p_job AND id = ANY (p_chunks) AND state = 'failed' ORDER BY id FOR NO KEY UPDATE;
     GET DIAGNOSTICS v_count = ROW_COUNT;
+    SELECT * INTO v_job FROM ingest.jobs
+     WHERE id = p_job AND state = 'failed' AND error_code <> 'E_TOO_MANY_REJECTS' AND records IS NOT NULL AND v_count > 0
+       FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        RETURN 0;
+    ELSIF ingest.at_open_jobs_limit(v_job.key_id) THEN
+        RETURN NULL;
+    END IF;
     UPDATE ingest.jobs
        SET state = 'pending', error_code = NULL, error_message = NULL, finished_at = NULL, updated_at = clock_timestamp(),
            inserted = 0, updated = 0, unchanged = 0, skipped = 0, rejected = 0, bytes_tried = 0
-     WHERE id = p_job AND state = 'failed' AND error_code <> 'E_TOO_MANY_REJECTS' AND records IS NOT NULL AND v_count > 0
-    RETURNING queue INTO v_queue;
-    IF NOT FOUND THEN
-        RETURN 0;
-    END IF;
+     WHERE id = p_job;
     UPDATE ingest.chunks
        SET state = 'pending', attempt = 0, crash_count = 0, run_at = clock_timestamp(), finished_at = NULL,
            error_code = NULL, error_message = NULL, inserted = 0, updated = 0, unchanged = 0, skipped = 0, rejected = 0
      WHERE job_id = p_job AND id = ANY (p_chunks) AND state = 'failed';
     PERFORM ingest.note_audit(p_job, p_actor, 'retry', jsonb_build_object('chunks', v_count));
     PERFORM ingest.announce(p_job);
-    PERFORM ingest.announce_work(v_queue);
+    PERFORM ingest.announce_work(v_job.queue);
     RETURN v_count;
+END $$;
+
+-- Write a chunk of a job that is being received; NULL when the job no longer is. Not waited for on disk: nothing counts
+-- before complete_upload, whose commit brings these to the disk with it; and what is committed about a chunk comes after it
+-- in the log. Claimable at once if the job is loaded while it is uploaded.
+CREATE OR REPLACE FUNCTION ingest.add_chunk(
+    p_job uuid, p_ordinal integer, p_object_key text, p_object_offset bigint, p_length_bytes bigint, p_file_offset bigint,
+    p_first_line bigint, p_records bigint, p_batch_ends bigint[], p_batch_records bigint[], p_batch_lines bigint[],
+    p_batch_blanks bigint[], p_batch_offsets bigint[])
+RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+    v_job ingest.jobs;
+    v_chunk bigint;
+BEGIN
+    PERFORM set_config('synchronous_commit', 'off', true);
+    PERFORM ingest.pass_gate(p_job);
+    SELECT * INTO v_job FROM ingest.jobs WHERE id = p_job AND state = 'receiving' FOR SHARE;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    INSERT INTO ingest.chunks (job_id, ordinal, queue, priority, state, object_key, object_offset, length_bytes, file_offset,
+                               first_line, records, batch_ends, batch_records, batch_lines, batch_blanks, batch_offsets)
+    VALUES (p_job, p_ordinal, v_job.queue, v_job.priority,
+            CASE v_job.load WHEN 'while_uploading' THEN 'pending' ELSE 'receiving' END, p_object_key, p_object_offset,
+            p_length_bytes, p_file_offset, p_first_line, p_records, p_batch_ends, p_batch_records, p_batch_lines, p_batch_blanks,
+            p_batch_offsets)
+    RETURNING id INTO v_chunk;
+    IF v_job.load = 'while_uploading' THEN
+        PERFORM ingest.announce_work(v_job.queue);
+    END IF;
+    RETURN v_chunk;
 END $$;
 
 -- The upload is whole: its chunks and the job become claimable together, as far as they are not yet. Returns 'complete';
@@ -477,6 +545,7 @@ BEGIN
         outcome := 'duplicate';
         RETURN;
     END IF;
+    PERFORM ingest.pass_gate(p_job);
     PERFORM FROM ingest.jobs WHERE id = p_job AND state = 'receiving' FOR NO KEY UPDATE;
     IF FOUND AND p_records <> (SELECT coalesce(sum(records), 0) FROM ingest.chunks WHERE job_id = p_job) THEN
         outcome := 'incomplete';
@@ -509,9 +578,8 @@ BEGIN
     IF NOT EXISTS (SELECT FROM ingest.jobs WHERE id = p_job AND state = 'receiving') THEN
         RETURN false;
     END IF;
-    PERFORM FROM ingest.chunks WHERE job_id = p_job AND state IN ('pending', 'processing') ORDER BY id FOR NO KEY UPDATE;
-    SELECT * INTO v_job FROM ingest.jobs WHERE id = p_job AND state = 'receiving' FOR NO KEY UPDATE;
-    IF NOT FOUND THEN
+    v_job := ingest.lock_open_job(p_job, ARRAY['receiving']);
+    IF v_job.id IS NULL THEN
         RETURN false;
     END IF;
     DELETE FROM ingest.chunks WHERE job_id = p_job AND state = 'receiving';

@@ -99,3 +99,48 @@ CREATE OR REPLACE FUNCTION ingest.may_drop_rows(p_table regclass) RETURNS boolea
                       AND NOT t.tgisinternal AND t.tgtype & 7 = 7)             -- BEFORE INSERT FOR EACH ROW
         OR EXISTS (SELECT FROM pg_rewrite r WHERE r.ev_class = p_table AND r.rulename <> '_RETURN')
 $$;
+
+-- How many rejected records a job may still store. Batches that are committed at the same moment do not see each other: a
+-- job may so store the rejects of a few batches more. (What ingest.count_committed counts, written out: the query of an
+-- SQL function is planned again at each call.)
+CREATE OR REPLACE FUNCTION ingest.room_for_rejects(p_job uuid) RETURNS bigint LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN (SELECT greatest(j.max_stored_rejects
+                - (SELECT coalesce(sum(c.rejected), 0) FROM ingest.chunks c WHERE c.job_id = p_job AND c.state = 'completed')
+                - (SELECT coalesce(sum(g.rejected), 0) FROM ingest.chunks c JOIN ingest.ledger g ON g.chunk_id = c.id
+                    WHERE c.job_id = p_job AND c.state <> 'completed' AND c.epoch > 0), 0)
+              FROM ingest.jobs j WHERE j.id = p_job);
+END $$;
+
+-- The texts of a column that were joined for one parameter: each is followed by p_end, p_null stands for NULL.
+CREATE OR REPLACE FUNCTION ingest.texts(p_joined text, p_end text, p_null text) RETURNS text[]
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT trim_array(string_to_array(p_joined, p_end, p_null), 1)
+$$;
+
+-- Store the rejects of a batch, as joined texts; p_record is the number of a reject's record among the rejected ones, from
+-- 1, and no more records are stored than there is room for. p_digits: the bytes of a raw record that is no text. Returns
+-- the number of rejects stored.
+CREATE OR REPLACE FUNCTION ingest.store_rejects(
+    p_job uuid, p_chunk bigint, p_end text, p_null text, p_record text, p_line text, p_offset text, p_column text,
+    p_value text, p_code text, p_sqlstate text, p_message text, p_raw text, p_digits text, p_truncated text)
+RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+    v_room bigint := ingest.room_for_rejects(p_job);
+    v_count bigint;
+BEGIN
+    INSERT INTO ingest.rejects (job_id, chunk_id, line, byte_offset, column_name, value, code, sqlstate, message,
+                                raw, raw_bytes, truncated)
+    SELECT p_job, p_chunk, r.line, r.byte_offset, r.column_name, r.value, r.code, r.sqlstate, r.message,
+           r.raw, decode(r.digits, 'hex'), r.truncated
+      FROM unnest(ingest.texts(p_record, p_end, p_null)::bigint[], ingest.texts(p_line, p_end, p_null)::bigint[],
+                  ingest.texts(p_offset, p_end, p_null)::bigint[], ingest.texts(p_column, p_end, p_null),
+                  ingest.texts(p_value, p_end, p_null), ingest.texts(p_code, p_end, p_null),
+                  ingest.texts(p_sqlstate, p_end, p_null), ingest.texts(p_message, p_end, p_null),
+                  ingest.texts(p_raw, p_end, p_null), ingest.texts(p_digits, p_end, p_null),
+                  ingest.texts(p_truncated, p_end, p_null)::boolean[])
+           AS r(record, line, byte_offset, column_name, value, code, sqlstate, message, raw, digits, truncated)
+     WHERE r.record <= v_room;
+    GET DIAGNOSTICS v_count = ROW_COUNT;
+    RETURN v_count;
+END $$;

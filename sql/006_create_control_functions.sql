@@ -13,21 +13,6 @@ BEGIN
        AND id <= (SELECT id FROM ingest.audit WHERE job_id = p_job ORDER BY id DESC OFFSET 1000 LIMIT 1);
 END $$;
 
--- Lock the open chunks of a job and then the job, if it is in one of these states; all fields are NULL when it is not.
--- This waits for batches that have passed the fence. Between the two locks a retry may have opened chunks, so they are
--- locked once more: what follows sees all that was committed.
-CREATE OR REPLACE FUNCTION ingest.lock_open_job(p_job uuid, p_states text[]) RETURNS ingest.jobs LANGUAGE plpgsql AS $$
-DECLARE
-    v_job ingest.jobs;
-BEGIN
-    PERFORM FROM ingest.chunks WHERE job_id = p_job AND state IN ('pending', 'processing') ORDER BY id FOR NO KEY UPDATE;
-    SELECT * INTO v_job FROM ingest.jobs WHERE id = p_job AND state = ANY (p_states) FOR NO KEY UPDATE;
-    IF FOUND THEN
-        PERFORM FROM ingest.chunks WHERE job_id = p_job AND state IN ('pending', 'processing') ORDER BY id FOR NO KEY UPDATE;
-    END IF;
-    RETURN v_job;
-END $$;
-
 -- End a job for good. After the commit of this no batch of it is committed any more: the fence finds the chunks
 -- cancelled. What was committed before stays, and the message says how much; of a load as a whole nothing stays.
 -- A file that is still being received is no longer wanted: its upload learns that when it adds or reports something.
@@ -37,10 +22,7 @@ DECLARE
     v_total record;
 BEGIN
     PERFORM FROM ingest.uploads WHERE job_id = p_job FOR UPDATE;
-    v_job := ingest.lock_open_job(p_job, ARRAY['receiving']);
-    IF v_job.id IS NULL THEN
-        v_job := ingest.lock_open_job(p_job, ARRAY['pending', 'processing', 'paused']);
-    END IF;
+    v_job := ingest.lock_open_job(p_job, ARRAY['receiving', 'pending', 'processing', 'paused']);
     IF v_job.id IS NULL THEN
         RETURN (SELECT state FROM ingest.jobs WHERE id = p_job);
     END IF;
@@ -86,7 +68,7 @@ BEGIN
     IF v_job.id IS NULL THEN
         RETURN (SELECT state FROM ingest.jobs WHERE id = p_job);
     END IF;
-    DELETE FROM ingest.leases l USING ingest.chunks c WHERE l.chunk_id = c.id AND c.job_id = p_job;
+    PERFORM ingest.drop_leases(p_job);
     UPDATE ingest.chunks
        SET attempt = attempt - CASE state WHEN 'processing' THEN 1 ELSE 0 END, state = 'pending', crash_count = 0,
            run_at = 'infinity'
@@ -121,10 +103,7 @@ LANGUAGE plpgsql AS $$
 DECLARE
     v_job ingest.jobs;
 BEGIN
-    v_job := ingest.lock_open_job(p_job, ARRAY['receiving']);
-    IF v_job.id IS NULL THEN
-        v_job := ingest.lock_open_job(p_job, ARRAY['pending', 'processing', 'paused']);
-    END IF;
+    v_job := ingest.lock_open_job(p_job, ARRAY['receiving', 'pending', 'processing', 'paused']);
     IF v_job.id IS NULL THEN
         RETURN (SELECT state FROM ingest.jobs WHERE id = p_job);
     END IF;
@@ -144,6 +123,7 @@ DECLARE
     v_job ingest.jobs;
 BEGIN
     PERFORM FROM ingest.uploads WHERE job_id = p_job FOR UPDATE;
+    PERFORM ingest.pass_gate(p_job);
     PERFORM FROM ingest.chunks WHERE job_id = p_job ORDER BY id FOR UPDATE;
     SELECT * INTO v_job FROM ingest.jobs
      WHERE id = p_job AND state IN ('completed', 'failed', 'cancelled') FOR UPDATE;

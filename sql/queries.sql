@@ -19,6 +19,10 @@ SELECT ingest.renew_leases($1, $2, $3, $4) AS chunk_id;
 -- name: commit_batch
 SELECT ingest.commit_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11);
 
+-- name: commit_batch_with_rejects
+SELECT ingest.commit_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) AS outcome, stored
+  FROM ingest.store_rejects($12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26) AS stored;
+
 -- name: finish_chunk
 SELECT ingest.finish_chunk($1, $2);
 
@@ -59,20 +63,23 @@ SELECT ingest.unregister_worker($1);
 -- Workers that said they run on host $1, and are not $2.
 SELECT id, pid, started_at FROM ingest.workers WHERE host = $1 AND id <> $2;
 
+-- name: newest_workers
+-- Those that were heard of lately, whatever process they are, with the chunks they have; newest first.
+SELECT w.id, w.host, w.pid, w.version, w.draining,
+       greatest(extract(epoch FROM clock_timestamp() - w.heartbeat_at), 0)::float8 AS heartbeat_age_s,
+       (SELECT count(*) FROM ingest.chunks c WHERE c.state = 'processing' AND c.worker_id = w.id) AS chunks
+  FROM ingest.workers w ORDER BY w.started_at DESC, w.id LIMIT 100;
+
 -- name: forget_workers
 -- Workers that have been silent for longer than $1, or are named in $2, and hold nothing.
 DELETE FROM ingest.workers w WHERE (heartbeat_at < clock_timestamp() - $1::interval OR id = ANY ($2))
    AND NOT EXISTS (SELECT FROM ingest.leases l WHERE l.worker_id = w.id);
 
 -- name: room_for_rejects
--- How many rejected records job $1 may still store. Batches that are committed at the same moment do not see each other:
--- a job may so store the rejects of a few batches more.
-SELECT greatest(max_stored_rejects - (ingest.count_committed(id)).rejected, 0) FROM ingest.jobs WHERE id = $1;
+SELECT ingest.room_for_rejects($1);
 
--- name: insert_rejects
-INSERT INTO ingest.rejects (job_id, chunk_id, line, byte_offset, column_name, value, code, sqlstate, message, raw, raw_bytes, truncated)
-SELECT $1, $2, * FROM unnest($3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
-                             $10::text[], $11::bytea[], $12::boolean[]);
+-- name: store_rejects
+SELECT ingest.store_rejects($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15);
 
 -- name: resolve_rejects
 -- Mark the rejects of job $1 on lines $3 as corrected by job $2; in the transaction that loads the corrected records.
@@ -97,15 +104,7 @@ SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $1
 SELECT reason FROM refusal;
 
 -- name: add_chunk
--- Not waited for on disk: nothing counts before complete_upload, whose commit brings these to the disk with it; and what
--- is committed about a chunk comes after it in the log. Claimable at once if the job is loaded while it is uploaded.
-WITH unhurried AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))
-INSERT INTO ingest.chunks (job_id, ordinal, queue, priority, state, object_key, object_offset, length_bytes, file_offset,
-                           first_line, records, batch_ends, batch_records, batch_lines, batch_blanks, batch_offsets)
-SELECT id, $2, queue, priority, CASE load WHEN 'while_uploading' THEN 'pending' ELSE 'receiving' END,
-       $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13
-  FROM (SELECT id, queue, priority, load FROM ingest.jobs WHERE id = $1 AND state = 'receiving' FOR SHARE) AS receiving, unhurried
-RETURNING id, CASE state WHEN 'pending' THEN ingest.announce_work(queue) END;
+SELECT ingest.add_chunk($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13);
 
 -- name: touch_upload
 UPDATE ingest.jobs SET bytes_received = greatest(bytes_received, $2), updated_at = clock_timestamp()
@@ -184,6 +183,22 @@ SELECT id FROM ingest.jobs
 -- name: count_jobs
 SELECT count(*) FROM ingest.jobs
  WHERE ($1::text IS NULL OR state = $1) AND ($2::text IS NULL OR dataset = $2) AND ($3::text IS NULL OR owner = $3);
+
+-- name: page_of_jobs_by_name
+-- Those whose file's name contains $6 in whatever case, of the newest 100,000 jobs: more are never looked through.
+SELECT id FROM ingest.jobs
+ WHERE ($3::text IS NULL OR state = $3) AND ($4::text IS NULL OR dataset = $4) AND ($5::text IS NULL OR owner = $5)
+   AND created_at > (SELECT coalesce((SELECT created_at FROM ingest.jobs ORDER BY created_at DESC, id DESC
+                                      OFFSET 100000 LIMIT 1), '-infinity'))
+   AND strpos(lower(filename), lower($6)) > 0
+ ORDER BY created_at DESC, id DESC LIMIT $1 OFFSET $2;
+
+-- name: count_jobs_by_name
+SELECT count(*) FROM ingest.jobs
+ WHERE ($1::text IS NULL OR state = $1) AND ($2::text IS NULL OR dataset = $2) AND ($3::text IS NULL OR owner = $3)
+   AND created_at > (SELECT coalesce((SELECT created_at FROM ingest.jobs ORDER BY created_at DESC, id DESC
+                                      OFFSET 100000 LIMIT 1), '-infinity'))
+   AND strpos(lower(filename), lower($4)) > 0;
 
 -- name: page_of_chunks
 SELECT c.ordinal, c.state AS status, c.attempt, c.worker_id, w.host AS worker_host, w.pid AS worker_pid, c.file_offset,
@@ -482,6 +497,24 @@ VALUES ($1, $2, $3, $4, clock_timestamp() + $5::interval, $6, $7, $8, $9);
 SELECT id, prefix, secret_sha256, owner, scopes, bytes_per_day, requests_per_second, revoked_at IS NOT NULL AS revoked,
        extract(epoch FROM expires_at - clock_timestamp())::float8 AS expires_in_s
   FROM ingest.keys WHERE prefix = $1;
+
+-- name: key_by_session
+-- The key that session $1 was begun with; its end is that of the session, if that comes first.
+SELECT k.id, k.prefix, k.secret_sha256, k.owner, k.scopes, k.bytes_per_day, k.requests_per_second,
+       k.revoked_at IS NOT NULL AS revoked,
+       extract(epoch FROM least(k.expires_at, s.expires_at) - clock_timestamp())::float8 AS expires_in_s
+  FROM ingest.sessions s JOIN ingest.keys k ON k.id = s.key_id WHERE s.token_sha256 = $1;
+
+-- name: begin_session
+SELECT ingest.begin_session($1, $2, $3);
+
+-- name: end_session
+DELETE FROM ingest.sessions WHERE token_sha256 = $1;
+
+-- name: forget_sessions
+-- Those that have ended, by themselves or with their key.
+DELETE FROM ingest.sessions s USING ingest.keys k
+ WHERE k.id = s.key_id AND (least(k.expires_at, s.expires_at) < clock_timestamp() OR k.revoked_at IS NOT NULL);
 
 -- name: list_keys
 SELECT k.prefix, k.owner, k.scopes, k.bytes_per_day, k.open_jobs, k.requests_per_second, k.jobs_per_second, k.created_at,

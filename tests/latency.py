@@ -1,6 +1,7 @@
-"""Measures reads: pages of many jobs at rest, one job while a load runs, and the load with readers along.
+"""Measures reads: pages of many jobs at rest, one job while a load runs, and the load with readers of its stream along.
 
-Run by scripts/latency. Everything is its own: a PostgreSQL, a database, a service as a process.
+Run by scripts/latency: for a service in one process, and for one whose API and worker are two. Everything is its own: a
+PostgreSQL, a database, the processes.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ import sysconfig
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from urllib.parse import urlsplit
-
-import trio
+from statistics import median
 
 from ingest.database.embedded import embedded_postgres
 from tests.acceptance.client import BASE, FINAL, Client
@@ -40,74 +41,93 @@ vacuum analyze ingest.jobs; vacuum analyze ingest.chunks;
 LINEITEM = """
 create table lineitem (l_orderkey bigint, l_partkey bigint, l_suppkey bigint, l_linenumber int, l_quantity numeric,
   l_extendedprice numeric, l_discount numeric, l_tax numeric, l_returnflag text, l_linestatus text, l_shipdate date,
-  l_commitdate date, l_receiptdate date, l_shipinstruct text, l_shipmode text, l_comment text);
-"""
+  l_commitdate date, l_receiptdate date, l_shipinstruct text, l_shipmode text, l_comment text);"""
 READS = ("", "?page=9000", "?limit=100", "?status=completed", "?status=failed", "?status=processing", "?dataset=public.t3",
-         "?dataset=public.t3&status=completed")  # fmt: skip
+         "?dataset=public.t3&status=completed", "?filename=99999", "?filename=CSV", "?filename=nowhere&status=completed")  # fmt: skip
 REPEATS = 100
 PAUSE_S = 0.01
+# How many reads pass between two looks at the memory.
+MEMORY_EVERY = 20
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a load was like: the seconds it took, the milliseconds of each read of its job, the API's memory."""
+
+    seconds: float
+    reads_ms: list[float]
+    rss_bytes: int
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="scripts/latency", description=__doc__)
-    parser.add_argument("--jobs", type=int, default=100_000, help="jobs in the database")
+    parser.add_argument(
+        "--jobs", type=int, default=100_000, help="jobs in the database; 0 leaves the reads at rest out"
+    )
     parser.add_argument("--scale", default="0.5", help="TPC-H scale of the load; 1 is 6 million rows")
     parser.add_argument("--streams", type=int, default=200, help="readers of the job's stream")
+    parser.add_argument("--rounds", type=int, default=3, help="loads without and with readers, each")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="ingest-latency-") as folder, embedded_postgres(Path(folder)) as dsn:
-        with starting(Path(folder), {"DATABASE_URL": dsn, "INGEST_HOME": folder}) as start:
-            client = Client(start().url)
-            run_psql(dsn, FILL.format(jobs=given.jobs) + LINEITEM)
-            for read in READS:
-                show(f"GET /jobs{read}", [timed(client, f"{BASE}/jobs{read}") for _ in range(REPEATS)])
-            show("GET /stats", [timed(client, f"{BASE}/stats") for _ in range(REPEATS)])
-            path = lineitem(Path(folder), given.scale)
-            for streams in (0, given.streams, 0, given.streams):
-                load(client, path, streams)
-            client.close()
+        path = lineitem(Path(folder), given.scale)
+        for roles in (("serve",), ("api", "worker")):
+            # What the processes have logged is shown when they end, which is for tests.
+            with redirect_stdout(None), starting(Path(folder), {"DATABASE_URL": dsn, "INGEST_HOME": folder}) as start:
+                client = Client(start(roles[0]).url)
+                for role in roles[1:]:
+                    start(role).wait_ready()
+                tell(f"\n{' and '.join(roles)}:")
+                if given.jobs and roles == ("serve",):
+                    run_psql(dsn, FILL.format(jobs=given.jobs))
+                    at_rest(client)
+                compare(client, dsn, path, given.streams, given.rounds)
+                client.close()
 
 
-def load(client: Client, path: Path, streams: int) -> None:
+def at_rest(client: Client) -> None:
+    """Read pages of jobs while nothing else happens."""
+    for read in (*(f"/jobs{query}" for query in READS), "/stats"):
+        show(f"GET {read}", [timed(client, BASE + read) for _ in range(REPEATS)])
+
+
+def compare(client: Client, dsn: str, path: Path, streams: int, rounds: int) -> None:
+    """Load a file again and again, every other time with readers along; print what they cost."""
+    alone, along = [], []
+    load(client, dsn, path, 0)  # the first one finds cold caches
+    for _ in range(rounds):
+        alone.append(load(client, dsn, path, 0))
+        along.append(load(client, dsn, path, streams))
+    show("GET /jobs/{id} while it is loaded", [ms for each in alone for ms in each.reads_ms])
+    show(f"GET /jobs/{{id}} with {streams} streams", [ms for each in along for ms in each.reads_ms])
+    slower = [after.seconds / before.seconds for before, after in zip(alone, along, strict=True)]
+    growth = max(each.rss_bytes for each in along) - max(each.rss_bytes for each in alone)
+    times = ", ".join(f"{before.seconds:.2f}/{after.seconds:.2f}" for before, after in zip(alone, along, strict=True))
+    tell(f"{streams} streams: the load takes {median(slower):.3f} times as long ({times} s), {growth / 1e6:+.1f} MB")
+
+
+def load(client: Client, dsn: str, path: Path, streams: int) -> Load:
     """Load a file, reading its job all the while, and its stream `streams` times."""
-    times, job_id = [], client.send(path, "public.lineitem")
+    run_psql(dsn, f"drop table if exists lineitem; {LINEITEM} checkpoint")
+    reads_ms, rss_bytes, job_id = [], 0, client.send(path, "public.lineitem")
     with reading(f"{client.url}{BASE}/jobs/{job_id}/stream", streams):
         while (job := client.job(job_id))["status"] not in FINAL:
-            times.append(timed(client, f"{BASE}/jobs/{job_id}"))
+            reads_ms.append(timed(client, f"{BASE}/jobs/{job_id}"))
+            if len(reads_ms) % MEMORY_EVERY == 1:
+                rss_bytes = max(rss_bytes, client.json("/health")["memory"]["rss_bytes"])
             time.sleep(PAUSE_S)
-    rss_mb = client.json("/health")["memory"]["rss_bytes"] / 1e6
-    what = f"GET /jobs/{{id}}, {streams} streams, {job['rows_per_second']:,.0f} rows/s, {rss_mb:.0f} MB"
-    show(what, times)
+    assert job["status"] == "completed", job["error"]
+    begun, ended = (datetime.fromisoformat(job[name]) for name in ("started_at", "completed_at"))
+    return Load((ended - begun).total_seconds(), reads_ms, rss_bytes)
 
 
 @contextmanager
 def reading(url: str, number: int) -> Iterator[None]:
     """Read a stream in a process of its own while the context lasts; fails unless each reader saw the end."""
-    program = [sys.executable, "-c", f"from tests.latency import follow; follow({url!r}, {number})"]
+    program = [sys.executable, "-m", "tests.follow", url, str(number)]
     with subprocess.Popen(program) as process:
         yield
     assert process.returncode == 0
-
-
-def follow(url: str, number: int) -> None:
-    """Read a stream `number` times at once, and fail unless each tells of the end."""
-    parts = urlsplit(url)
-    request = f"GET {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\n\r\n".encode()
-
-    async def read() -> None:
-        async with await trio.open_tcp_stream(parts.hostname or "", parts.port or 80) as stream:
-            await stream.send_all(request)
-            end = b""
-            async for piece in stream:
-                end = end[-4096:] + piece
-            assert b"event: completed" in end
-
-    async def read_all() -> None:
-        async with trio.open_nursery() as nursery:
-            for _ in range(number):
-                nursery.start_soon(read)
-
-    trio.run(read_all)
 
 
 def lineitem(folder: Path, scale: str) -> Path:
@@ -130,7 +150,12 @@ def show(what: str, times_ms: list[float]) -> None:
     ordered = sorted(times_ms)
     at = {share: ordered[min(int(len(ordered) * share), len(ordered) - 1)] for share in (0.5, 0.9, 0.99)}
     shown = " ".join(f"p{share * 100:g} {value:6.1f}" for share, value in at.items())
-    print(f"{what:60} {shown} max {ordered[-1]:6.1f} ms  ({len(ordered)})", flush=True)
+    tell(f"{what:60} {shown} max {ordered[-1]:6.1f} ms  ({len(ordered)})")
+
+
+def tell(text: str) -> None:
+    """Print a line, whatever becomes of the standard output meanwhile."""
+    print(text, file=sys.__stdout__, flush=True)
 
 
 if __name__ == "__main__":

@@ -15,19 +15,21 @@ PACKAGE = Path(__file__).parent.parent / "ingest"
 
 # From the top down. A package stands for all of its modules.
 LAYERS = {
-    6: {"__main__", "cli", "dialectflags", "datasetcommands", "keycommands", "remotecommands", "remote", "remoteshow", "environment"},
-    5: {"service", "localload", "measuring"},
+    6: {"__main__", "cli", "dialectflags", "datasetcommands", "keycommands", "remotecommands", "remote", "remoteshow",
+        "environment", "loadcommand", "localshow"},
+    5: {"service", "stopping", "localload", "measuring"},
     4: {"web"},
     3: {"poller", "chunkrun", "reader", "writer", "heartbeat", "janitor", "worker", "work", "leases", "order",
         "wholefile"},
     2: {"receiving", "resumable", "held", "follower", "uploadrows", "sources", "admission", "upload", "cutter", "intake",
-        "jobs", "queue", "loading", "datasets", "targets", "keys", "storage", "objects", "spool", "events", "rejects",
+        "jobs", "jobviews", "queue", "loading", "datasets", "targets", "keys", "storage", "objects", "spool", "events", "rejects",
         "rejectcsv", "retrying", "idempotency", "packing", "watching", "statistics", "control", "census"},
     1: {"database", "statements", "datasetfiles", "logs", "memory", "client", "metrics", "assets"},
     0: {
         "definitions", "detecting",
-        "caller", "apikey", "job", "spec", "budget", "formats", "formula", "chunk", "batch", "reject", "accounts",
-        "dialect", "dialectoptions", "encodings", "header", "opening", "splitter", "bits", "settings", "errors", "reading",
+        "caller", "apikey", "session", "job", "spec", "budget", "formats", "formula", "chunk", "batch", "reject",
+        "accounts", "dialect", "dialectoptions", "encodings", "header", "opening", "splitter", "bits", "settings",
+        "variables", "errors", "reading",
         "compression", "unpacking", "digests",
     },
 }  # fmt: skip
@@ -40,9 +42,9 @@ OUTSIDE_WORLD = {
     "hypercorn", "psutil", "importlib", "shutil", "tempfile", "io",
 }  # fmt: skip
 MAY_READ_ENVIRONMENT = {"__main__", "cli", "environment"}
-# cli: the files a person names on the command line; environment: .env.
+# loadcommand: the files a person names on the command line; environment: .env.
 MAY_TOUCH_FILES = {
-    "cli",
+    "loadcommand",
     "datasetcommands",
     "storage",
     "objects",

@@ -62,10 +62,16 @@ class Client:
         return await self._connection.job("GET", _path(job_id))
 
     async def jobs(
-        self, *, page: int = 1, limit: int = 10, status: str | None = None, dataset: str | None = None
+        self,
+        *,
+        page: int = 1,
+        limit: int = 10,
+        status: str | None = None,
+        dataset: str | None = None,
+        filename: str | None = None,
     ) -> Page[Job]:
-        """Return a page of jobs, newest first."""
-        wanted = {"page": page, "limit": limit, "status": status, "dataset": dataset}
+        """Return a page of jobs, newest first; `filename` is a part of the file's name, in whatever case."""
+        wanted = {"page": page, "limit": limit, "status": status, "dataset": dataset, "filename": filename}
         query = {name: value for name, value in wanted.items() if value is not None}
         found = await self._connection.json("GET", f"{BASE}/jobs", params=query)
         return Page(items=[self._connection.job_from(raw) for raw in found["jobs"]], total=found["total"])

@@ -2,6 +2,7 @@
 
 errors    asyncpg's exceptions -> the project's, by SQLSTATE
 session   one connection inside a unit of work (runs on the asyncio side)
+joined    many texts as one parameter
 notices   the connection that hands over a COPY's notices
 pool      Database: connections, units of work, the one crossing between Trio and asyncio
 listener  LISTEN on a connection of its own, as a Trio channel
@@ -9,9 +10,11 @@ migrate   sql/NNN_*.sql in order, once
 embedded  the PostgreSQL server under .ingest/
 """
 
+from ingest.database.joined import array_of, joined
 from ingest.database.listener import Notification, listen
 from ingest.database.migrate import migrate, migrate_database
-from ingest.database.pool import Database, Held, open_database
+from ingest.database.opening import open_database
+from ingest.database.pool import Database, Held
 from ingest.database.session import CopyResult, Notice, Record, Session, column_list, quoted
 
 __all__ = [
@@ -22,7 +25,9 @@ __all__ = [
     "Notification",
     "Record",
     "Session",
+    "array_of",
     "column_list",
+    "joined",
     "listen",
     "migrate",
     "migrate_database",

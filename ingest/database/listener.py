@@ -15,7 +15,8 @@ import structlog
 import trio
 
 from ingest.database.errors import mapped
-from ingest.database.pool import Database, connect
+from ingest.database.opening import connect
+from ingest.database.pool import Database
 from ingest.errors import DatabaseError
 
 log = structlog.get_logger(__name__)

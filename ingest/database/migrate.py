@@ -10,7 +10,8 @@ import asyncpg
 import trio_asyncio
 
 from ingest.database.errors import mapped
-from ingest.database.pool import Database, connect, open_loop
+from ingest.database.opening import connect, open_loop
+from ingest.database.pool import Database
 from ingest.errors import PermanentError
 from ingest.statements import Migration, migrations
 

@@ -54,6 +54,13 @@ class Session:
         async with self._slots:
             yield
 
+    async def aside(self, work: Callable[[], T]) -> T:
+        """Compute something in a thread: what takes milliseconds would keep the loop from all others meanwhile.
+
+        `work` must be harmless to let run on: cancelled, nobody waits for it.
+        """
+        return await asyncio.get_running_loop().run_in_executor(None, work)
+
     @property
     def server_major(self) -> int:
         """The server's major version: 15 to 18."""

@@ -19,6 +19,7 @@
     screening  malformed records and moving dates, found before PostgreSQL sees them
     patterns   the search for what COPY must not see
     locating   where the records of a batch are
+    storing    rejects and ledger line, the end of a batch
     asking     which texts their types refuse
     fields     one record -> its fields, by COPY's rules
     reasons    SQLSTATE -> the reject's stable code and its sentence
@@ -38,9 +39,9 @@ from ingest.loading.direct import MANY, copy_direct
 from ingest.loading.isolated import MANY_BAD, TAKEN_KEY, isolate
 from ingest.loading.reading import readable
 from ingest.loading.staged import copy_staged
-from ingest.loading.staging import begin, begin_whole, empty_staging, write_rejects
+from ingest.loading.staging import begin, begin_whole, empty_staging
+from ingest.loading.storing import close_batch, write_rejects
 from ingest.metrics import Way as WayName
-from ingest.queue import commit_batch
 
 __all__ = [
     "begin_whole",
@@ -117,8 +118,7 @@ async def _load(database: Database, batch: Batch, way: Way) -> BatchResult:
         # The slot is left before the last two round trips: another writer's COPY fills the time they take.
         async with session.slot():
             result = await way(session, batch, begin(batch))
-        await write_rejects(session, batch, result.rejects)
-        await commit_batch(session, batch, result)
+        result = await close_batch(session, batch, result)
         await session.commit()
         return result
 

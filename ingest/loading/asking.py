@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
-from ingest.database import Record, Session
+from ingest.database import Record, Session, array_of, joined
 from ingest.errors import RowError
 from ingest.loading.staging import literal
 from ingest.statements import statement
@@ -43,12 +43,13 @@ async def refused_texts(session: Session, types: Sequence[str], rows: Sequence[t
     ordinals = [ordinal for ordinal, _ in rows]
     places = [place for place, kind in enumerate(types) if kind not in ANY_TEXT]
     sql = _question(tuple(types))
-    asked = [[texts[place] for _, texts in rows] for place in places]
+    columns = list(zip(*(texts for _, texts in rows), strict=True))
+    end, null, asked = joined([columns[place] for place in places])
     found: list[Record] = []
     if all(map(SOFT.fullmatch, types)):
-        found = await session.fetch(sql, ordinals, *asked) if sql else []
+        found = await session.fetch(sql, ordinals, end, null, *asked) if sql else []
     elif sql:
-        rows_found = await session.attempt(lambda s: s.fetch(sql, ordinals, *asked))
+        rows_found = await session.attempt(lambda s: s.fetch(sql, ordinals, end, null, *asked))
         found = [] if isinstance(rows_found, RowError) else rows_found
     if {row["ordinal"] for row in found}.issuperset(ordinals):
         return found
@@ -60,8 +61,8 @@ def _question(types: tuple[str, ...]) -> str:
     asking = [(place, kind) for place, kind in enumerate(types, 1) if kind not in ANY_TEXT]
     return " UNION ALL ".join(
         f"SELECT u.ordinal, {place} AS place, "
-        + refusal("u.value", kind, f"unnest($1::integer[], ${number}::text[]) AS u(ordinal, value)")
-        for number, (place, kind) in enumerate(asking, 2)
+        + refusal("u.value", kind, f"unnest($1::integer[], {array_of(number, 2, 3)}) AS u(ordinal, value)")
+        for number, (place, kind) in enumerate(asking, 4)
     )
 
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 import re
+from collections.abc import Sequence
 from functools import cache
 
 from ingest.dialect import Dialect
 from ingest.reading.tokens import first_wrong, tokens
+
+# The module csv refuses fields longer than twice as much, and sees line ends where we do not.
+LONG_CHARS = 64 * 1024
 
 
 def fields(record: bytes, dialect: Dialect) -> list[bytes | None]:
@@ -18,16 +23,31 @@ def fields(record: bytes, dialect: Dialect) -> list[bytes | None]:
     if not has_plain_quotes(dialect):
         null = dialect.null.encode()
         return [None if not t.quoted and t.text == null else t.text for t in tokens(record, dialect)]
-    delimiter, quote = dialect.delimiter.encode(), dialect.quote.encode()
+    delimiter, quote, null = dialect.delimiter.encode(), dialect.quote.encode(), dialect.null.encode()
     if quote not in record:
-        return [None if text == dialect.null.encode() else text for text in record.split(delimiter)]
+        return [None if text == null else text for text in record.split(delimiter)]
     found: list[bytes | None] = []
     for piece in _split_outside_quotes(record, delimiter, quote):
         if quote in piece:
             found.append(_unquoted(piece, quote))
         else:
-            found.append(None if piece == dialect.null.encode() else piece)
+            found.append(None if piece == null else piece)
     return found
+
+
+def texts(record: bytes, dialect: Dialect) -> Sequence[str | None]:
+    """Return the same of a record without stray quotes that is valid UTF-8, as texts; at a third of the cost."""
+    text = record.decode()
+    if not has_plain_quotes(dialect):
+        return [None if value is None else value.decode() for value in fields(record, dialect)]
+    if dialect.quote not in text:
+        found = text.split(dialect.delimiter)
+        return found if dialect.null not in found else [None if text == dialect.null else text for text in found]
+    if len(text) < LONG_CHARS and "\r" not in text:
+        found = next(csv.reader([text], delimiter=dialect.delimiter, quotechar=dialect.quote))
+        if dialect.null not in found:  # or else it matters whether it stood in quotes
+            return found
+    return [None if text is None else text.decode() for text in fields(record, dialect)]
 
 
 def field_at(record: bytes, place: int, dialect: Dialect) -> bytes | None:

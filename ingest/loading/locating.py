@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ingest.batch import Batch
-from ingest.bits import CR, LF
+from ingest.bits import CR, LF, BitSet, Offsets, find
 from ingest.loading.screening import records_of
 from ingest.reading.records import Records
 
@@ -19,15 +21,29 @@ def is_one_line_each(batch: Batch) -> bool:
 
 def located(batch: Batch) -> Records:
     """Return what `records_of` does; the numbers of fields are 0 where nobody had to look for them."""
-    return _lines_of(batch) if is_one_line_each(batch) else records_of(batch)
+    if not is_one_line_each(batch):
+        return records_of(batch)
+    ends = np.flatnonzero(np.frombuffer(batch.data, np.uint8) == LF)
+    if ends.size < batch.range.records:  # the file's last line lacks its end
+        ends = np.append(ends, len(batch.data))
+    return _lines_of(batch, np.arange(ends.size), np.concatenate(([0], ends[:-1] + 1)), ends)
 
 
-def _lines_of(batch: Batch) -> Records:
+def located_some(batch: Batch, numbers: Sequence[int], where: Records | None) -> Records:
+    """Return the records with these numbers; `where` are all of them, None of a batch that is `is_one_line_each`."""
+    which = np.array(numbers, np.int64)
+    if where is not None:
+        return Records(where.start[which], where.end[which], where.line[which], where.fields[which])
+    newlines = BitSet(find(np.frombuffer(batch.data, np.uint8), LF))
+    start = np.zeros_like(which)
+    start[which > 0] = newlines.nth_each(which[which > 0] - 1) + 1
+    end = np.full_like(which, len(batch.data))  # the file's last line may lack its end
+    end[which < newlines.total] = newlines.nth_each(which[which < newlines.total])
+    return _lines_of(batch, which, start, end)
+
+
+def _lines_of(batch: Batch, which: Offsets, start: Offsets, end: Offsets) -> Records:
+    """Return the records of these lines, whose line ends are at `end`."""
     octets = np.frombuffer(batch.data, np.uint8)
-    ends = np.flatnonzero(octets == LF)
-    if not ends.size or ends[-1] != octets.size - 1:
-        ends = np.append(ends, octets.size)
-    start = np.concatenate(([0], ends[:-1] + 1))
-    lines = batch.range.first_line + np.arange(ends.size)
-    ends = ends - (octets[ends - 1] == CR)
-    return Records(start=start, end=ends, line=lines, fields=np.zeros_like(lines))
+    lines = batch.range.first_line + which
+    return Records(start=start, end=end - (octets[end - 1] == CR), line=lines, fields=np.zeros_like(lines))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 # What PostgreSQL says of a date holds the date, in any language.
 DAY_OR_MONTH_FIRST = re.compile(r"\"\s*\d{1,2}[/.-]\d{1,2}[/.-]\d{4}")
@@ -37,8 +37,7 @@ def code_of(sqlstate: str) -> str:
     return CODES.get(sqlstate, BY_CLASS.get(sqlstate[:2], "E_TRIGGER"))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reason:
+class Reason(NamedTuple):
     """Why one staged record was refused: what PostgreSQL said, and about which columns."""
 
     ordinal: int

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from operator import itemgetter
 
 import numpy as np
 
 from ingest.batch import Batch
 from ingest.database import CopyResult, Notice, Record, Session
+from ingest.dialect import Dialect
 from ingest.errors import RowError
 from ingest.loading.asking import refused_texts
-from ingest.loading.fields import fields
-from ingest.loading.locating import is_one_line_each, located
+from ingest.loading.fields import texts
+from ingest.loading.locating import is_one_line_each, located_some
 from ingest.loading.reasons import Reason
-from ingest.loading.screening import reject_with
+from ingest.loading.screening import records_of, reject_with
 from ingest.reading.records import Records
 from ingest.reject import Reject
 
@@ -35,44 +37,57 @@ async def skipped_records(
     """
     if not copied.notices:
         return [], []
-    where = located(batch)
-    one_line_each = sent is not None or is_one_line_each(batch)
-    lines = np.arange(1, where.start.size + 1) if one_line_each else _copy_lines(batch.data, where)
+    where = None if is_one_line_each(batch) else records_of(batch)
+    if where is None or sent is not None:
+        lines = np.arange(1, (batch.range.records if sent is None else sent.size) + 1)
+    else:
+        lines = _copy_lines(batch.data, where)
     skipped = _named_records(copied.notices, lines)
     if sent is not None:
         skipped = sent[skipped].tolist()
-    return skipped, await _explained(session, batch, where, skipped[:room])
+    kept = skipped[:room]
+    return skipped, await _explained(session, batch, kept, located_some(batch, kept, where))
 
 
-async def _explained(session: Session, batch: Batch, where: Records, skipped: Sequence[int]) -> list[Reject]:
+async def _explained(session: Session, batch: Batch, skipped: Sequence[int], where: Records) -> list[Reject]:
+    """Return the rejects of skipped records, `where` they are."""
     spec = batch.chunk.spec
-    values = {i: fields(batch.data[where.start[i] : where.end[i]], spec.dialect) for i in skipped}
-    if any(len(found) != len(spec.columns) for found in values.values()):
+    places = zip(where.start.tolist(), where.end.tolist(), where.line.tolist(), strict=True)
+    records = [_Skipped(start, line, batch.data[start:end], spec.dialect) for start, end, line in places]
+    if any(len(record.texts) != len(spec.columns) for record in records):
         raise RowError("COPY skipped a record with another number of fields", sqlstate="22P04")
-    texts = [(i, [None if v is None else v.decode() for v in found]) for i, found in values.items()]
-    rows = await refused_texts(session, spec.types, texts) if texts else []
-    if {row["ordinal"] for row in rows} != set(skipped):
+    asked = [(i, record.texts) for i, record in enumerate(records)]
+    rows = await refused_texts(session, spec.types, asked) if asked else []
+    if len({row["ordinal"] for row in rows}) != len(records):
         raise RowError("COPY skipped a record for a reason that cannot be told apart", sqlstate="22P04")
-    by_number = dict(texts)
-    rows.sort(key=lambda row: (row["ordinal"], row["place"]))
-    return [_reject(batch, where, row, by_number[row["ordinal"]][row["place"] - 1]) for row in rows]
+    rows.sort(key=itemgetter("ordinal", "place"))
+    return [_reject(batch, records[row["ordinal"]], row) for row in rows]
 
 
-def _reject(batch: Batch, where: Records, row: Record, value: str | None) -> Reject:
+class _Skipped:
+    """A record that COPY skipped: its first byte in the batch, its line in the file, its bytes and its texts."""
+
+    __slots__ = ("data", "line", "start", "texts")
+
+    def __init__(self, start: int, line: int, data: bytes, dialect: Dialect) -> None:
+        self.start, self.line, self.data, self.texts = start, line, data, texts(data, dialect)
+
+
+def _reject(batch: Batch, record: _Skipped, row: Record) -> Reject:
     """Return the reject for a text that its type refuses."""
-    i, column = row["ordinal"], batch.chunk.spec.columns[row["place"] - 1].name
-    reason = Reason(ordinal=i, sqlstate=row["sql_state"], message=row["message"], columns=column)
-    start = int(where.start[i])
+    place = row["place"] - 1
+    column = batch.chunk.spec.columns[place].name
+    reason = Reason(ordinal=row["ordinal"], sqlstate=row["sql_state"], message=row["message"], columns=column)
     return reject_with(
         batch,
-        line=int(where.line[i]),
-        start=start,
-        record=batch.data[start : where.end[i]],
+        line=record.line,
+        start=record.start,
+        record=record.data,
         code=reason.code,
         message=reason.sentence(),
         column=column,
         sqlstate=reason.sqlstate,
-        value=value,
+        value=record.texts[place],
     )
 
 

@@ -78,7 +78,7 @@ async def copy_raw(
 async def copy_screened(session: Session, batch: Batch, room: int) -> BatchResult:
     """Stage the well-formed records and merge them, halving where that fails."""
     await session.execute(SETTINGS)
-    broken, sound = screened(batch, records_of(batch), room)
+    broken, sound = await session.aside(lambda: screened(batch, records_of(batch), room))
     malformed = batch.range.records - len(sound)
     if not sound:
         return BatchResult(rejected=malformed, rejects=tuple(broken))

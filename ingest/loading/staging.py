@@ -18,7 +18,6 @@ from ingest.dialect import Dialect
 from ingest.loading.fields import fields
 from ingest.loading.reasons import Reason
 from ingest.loading.screening import has_copy_end
-from ingest.reject import Reject
 from ingest.spec import LoadSpec
 from ingest.statements import statement
 
@@ -144,11 +143,15 @@ def numbered_copy(spec: LoadSpec, records: Sequence[tuple[int, bytes]]) -> tuple
 
 
 async def _put(session: Session, spec: LoadSpec, records: Sequence[tuple[int, bytes]]) -> None:
-    plain = [(n, record) for n, record in records if not has_copy_end(record)]
-    await session.copy(*numbered_copy(spec, plain))
-    for n, record in records:
-        if has_copy_end(record):
-            await _stage_by_insert(session, spec, n, record)
+    def parted() -> tuple[tuple[str, bytes], list[tuple[int, bytes]]]:
+        plain = [(n, record) for n, record in records if not has_copy_end(record)]
+        odd = [(n, record) for n, record in records if has_copy_end(record)] if len(plain) < len(records) else []
+        return numbered_copy(spec, plain), odd
+
+    copy, odd = await session.aside(parted)
+    await session.copy(*copy)
+    for n, record in odd:
+        await _stage_by_insert(session, spec, n, record)
 
 
 async def _stage_by_insert(session: Session, spec: LoadSpec, ordinal: int, record: bytes) -> None:
@@ -172,38 +175,3 @@ def constraint_reason(row: Record) -> Reason:
 async def room_for_rejects(session: Session, batch: Batch) -> int:
     """Return of how many rejected records more the batch's job may store the rejects."""
     return int(await session.value(statement("room_for_rejects"), batch.chunk.job_id))
-
-
-async def write_rejects(session: Session, batch: Batch, rejects: Sequence[Reject]) -> None:
-    """Write a batch's rejects in the open transaction; they are no more than the job may store."""
-    if not rejects:
-        return
-    texts = [_as_text(reject.raw) for reject in rejects]
-    await session.execute(
-        statement("insert_rejects"),
-        batch.chunk.job_id,
-        batch.chunk.id,
-        [reject.line for reject in rejects],
-        [reject.byte_offset for reject in rejects],
-        [reject.column for reject in rejects],
-        [_storable(reject.value) for reject in rejects],
-        [reject.code for reject in rejects],
-        [reject.sqlstate for reject in rejects],
-        [_storable(reject.message) for reject in rejects],
-        texts,
-        [reject.raw if text is None else None for reject, text in zip(rejects, texts, strict=True)],
-        [reject.truncated for reject in rejects],
-    )
-
-
-def _as_text(raw: bytes) -> str | None:
-    """Return the raw record as text that PostgreSQL can store, or None when only its bytes are true to it."""
-    try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError:
-        return None
-    return None if "\x00" in text else text
-
-
-def _storable(text: str | None) -> str | None:
-    return text.replace("\x00", "\\x00") if text else text

@@ -11,9 +11,9 @@ NUMBER = rb"\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,4})?\s*|\s*[+-]?(?:NaN|I
 DATE = rb"\s*\d{4}-\d{1,2}-\d{1,2}\s*"
 TIME = rb"\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?\s*(?:Z|[+-]\d{1,2}(?::?\d{2})?)?\s*"
 PATTERNS = (
-    (re.compile(r"(bigint|integer|smallint)$"), WHOLE),
-    (re.compile(r"(numeric|decimal|real|double precision)"), NUMBER),
-    (re.compile(r"boolean$"), rb"(?i:\s*(?:t|f|true|false|y|n|yes|no|on|off|1|0)\s*)"),
+    (re.compile(r"(bigint|integer|smallint|int[248]?)$"), WHOLE),
+    (re.compile(r"(numeric|decimal|real|double precision|float[48]?)\b"), NUMBER),
+    (re.compile(r"bool(ean)?$"), rb"(?i:\s*(?:t|f|true|false|y|n|yes|no|on|off|1|0)\s*)"),
     (re.compile(r"date$"), DATE),
     (re.compile(r"timestamp"), DATE[:-3] + rb"(?:[ T]" + TIME + rb")?\s*"),
     (re.compile(r"time\b"), rb"\s*" + TIME),

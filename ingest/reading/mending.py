@@ -5,8 +5,8 @@ of it has several lines and a quote elsewhere than around a field, or no end wit
 for a record by itself, its quotes for text, if one of two things speaks for it:
 
     the quote stands inside of a field, and read as text it leaves a record with the right number of fields
-    the lines that follow are whole records, as many as LOOK_LINES of them, up to the one with the next odd quote; or
-    half of them, where there is none
+    the lines that follow are whole records, as many as LOOK_LINES of them, up to the one with the next odd quote (or
+    that one, read so); or half of them, where there is none
 
 Otherwise the record stays what COPY's rule makes of it. What is decided depends on the bytes from the record's first to
 those looked at, and every look at fewer of them, as that at a batch, which ends with a record, decides the same.
@@ -88,6 +88,8 @@ class Mender:
         until = len(lines.starts) - 1 if last is None else last
         following = (n for n in range(first + 1, min(until, first + 1 + LOOK_LINES)) if lines.stops[n] <= limit)
         looked = [line for line in map(lines.line, following) if line]  # a blank line says nothing
+        if last is not None and not looked:
+            return opens_inside_a_field(lines.line(last), self._dialect, self._width)
         whole = sum(is_whole(line, self._dialect, self._width) for line in looked)
         # A record that has an end may well have several lines; one that has none is damaged in any case.
         return whole * 2 >= len(looked) if last is None else 0 < whole == len(looked)

@@ -51,8 +51,9 @@ class Jobs(Protocol):
     async def get(self, job_id: UUID) -> JobView | None: ...
 
     async def page(
-        self, *, page: int, limit: int, status: JobState | None, dataset: str | None, owner: str | None
-    ) -> tuple[list[JobView], int]: ...
+        self, *, page: int, limit: int, status: JobState | None, dataset: str | None, owner: str | None,
+        filename: str | None,
+    ) -> tuple[list[JobView], int]: ...  # fmt: skip
 
     async def chunks(self, job_id: UUID, *, page: int, limit: int) -> tuple[list[dict[str, Any]], int]: ...
 
@@ -77,6 +78,7 @@ def create_api(
     health: HealthSource,
     metrics: MetricsPage,
     draining: trio.Event,
+    sessions: pages.Sessions,
     health_only: bool = False,
 ) -> QuartTrio:
     """Return the Quart-Trio application with all routes that are not uploads, or with health and metrics alone."""
@@ -110,7 +112,7 @@ def create_api(
     )
     for rule, view in probe_routes + (() if health_only else view_routes):
         api.add_url_rule(rule, rule, _responding(view))
-    changes = (*ControlViews(control, retrying, views.find).routes(), *pages.CHANGES)
+    changes = (*ControlViews(control, retrying, views.find).routes(), *pages.SessionViews(sessions).routes())
     for method, rule, view in () if health_only else changes:
         api.add_url_rule(rule, f"{method} {rule}", _responding(view), methods=[method])
     api.register_error_handler(IngestError, _on_ingest_error)
@@ -129,7 +131,7 @@ class Views:
 
     async def jobs(self) -> Answer:
         """Return a page of jobs, newest first."""
-        values = _query(*PAGING, "status", "dataset")
+        values = _query(*PAGING, "status", "dataset", "filename")
         page, limit = options.page(values)
         found, total = await self._jobs.page(
             page=page,
@@ -137,6 +139,7 @@ class Views:
             status=options.status(values),
             dataset=values.get("dataset") or None,
             owner=_caller().only_owner,
+            filename=values.get("filename") or None,
         )
         return _page("jobs", [job_body(view) for view in found], page, limit, total)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -23,6 +24,7 @@ from ingest.settings import Settings
 from ingest.watching import Watching
 from ingest.web.access import caller_of
 from ingest.web.api import Datasets, Jobs, create_api
+from ingest.web.auth import Authenticator
 from ingest.web.control import Control, Retrying
 from ingest.web.guard import Guard, KeySource
 from ingest.web.health import HealthSource
@@ -40,75 +42,83 @@ Handler = Callable[[Any, ASGIReceiveCallable, ASGISendCallable], Awaitable[None]
 log = structlog.get_logger("ingest.access")
 
 
-def create_app(
-    *,
-    settings: Settings,
-    keys: KeySource,
-    receiving: Receiving,
-    resumable: Resumable,
-    sources: Loading,
-    jobs: Jobs,
-    rejects: Rejects,
-    retrying: Retrying,
-    control: Control,
-    datasets: Datasets,
-    health: HealthSource,
-    request_keys: RequestKeys,
-    watching: Watching,
-    metrics: MetricsPage,
-    draining: trio.Event,
-    health_only: bool = False,
-) -> ASGIFramework:
-    """Return the whole HTTP side as one ASGI application; from `draining` on it refuses uploads and is not ready.
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What the HTTP side is made of; from `draining` on it refuses uploads and is not ready."""
+
+    settings: Settings
+    keys: KeySource
+    receiving: Receiving
+    resumable: Resumable
+    sources: Loading
+    jobs: Jobs
+    rejects: Rejects
+    retrying: Retrying
+    control: Control
+    datasets: Datasets
+    health: HealthSource
+    request_keys: RequestKeys
+    watching: Watching
+    metrics: MetricsPage
+    draining: trio.Event
+
+
+def create_app(parts: Parts, *, health_only: bool = False) -> ASGIFramework:
+    """Return the whole HTTP side as one ASGI application.
 
     `health_only`: nothing but the health endpoints and the metrics, for a process that has no other clients.
     """
-    uploads = Uploads(
-        receiving,
-        request_keys,
-        draining=draining,
-        max_upload_bytes=settings.max_upload_bytes,
-        upload_idle_s=settings.upload_idle_s,
-    )
-    tus = Tus(
-        resumable,
-        draining=draining,
-        max_upload_bytes=settings.max_upload_bytes,
-        upload_idle_s=settings.upload_idle_s,
-    )
-    source_jobs = SourceJobs(sources, draining=draining, upload_idle_s=settings.upload_idle_s)
-    previews = Previews(datasets, upload_idle_s=settings.upload_idle_s, max_record_bytes=settings.max_record_bytes)
-    streams = Streams(jobs, watching, draining=draining)
-    api = create_api(
-        jobs=jobs,
-        rejects=rejects,
-        retrying=retrying,
-        control=control,
-        datasets=datasets,
-        health=health,
-        metrics=metrics,
-        draining=draining,
-        health_only=health_only,
-    )
-    guard = Guard(settings, keys, probes_only=health_only)
+    authenticator = Authenticator(parts.keys)
+    api = _framework(parts, authenticator, health_only=health_only)
+    streams = Streams(parts.watching, draining=parts.draining)
+    in_front = _files(parts)
+    guard = Guard(parts.settings, parts.keys, authenticator, probes_only=health_only)
 
-    def in_front_of_api(scope: HTTPScope) -> Handler:
-        path = scope["raw_path"]
-        if is_stream(path):
+    def handler_of(scope: HTTPScope) -> Handler:
+        if health_only:
+            return api
+        if is_stream(scope["raw_path"]):
             return streams
-        if is_tus(path):
-            return tus
-        if is_source(scope):
-            return source_jobs
-        return uploads if is_upload(path) else previews if is_preview(scope) else api
+        return next((handler for fits, handler in in_front if fits(scope)), api)
 
     async def app(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         if scope["type"] == "http":
-            await _serve(guard.http(api if health_only else in_front_of_api(scope)), metrics, scope, receive, send)
+            await _serve(guard.http(handler_of(scope)), parts.metrics, scope, receive, send)
         elif scope["type"] == "websocket":
-            await _serve(guard.websocket(_no_websocket if health_only else streams), metrics, scope, receive, send)
+            handler = guard.websocket(_no_websocket if health_only else streams)
+            await _serve(handler, parts.metrics, scope, receive, send)
 
     return app
+
+
+def _framework(parts: Parts, sessions: Authenticator, *, health_only: bool) -> ASGIFramework:
+    """Return the application of the routes whose requests are a line of JSON at most."""
+    return create_api(
+        sessions=sessions,
+        jobs=parts.jobs,
+        rejects=parts.rejects,
+        retrying=parts.retrying,
+        control=parts.control,
+        datasets=parts.datasets,
+        health=parts.health,
+        metrics=parts.metrics,
+        draining=parts.draining,
+        health_only=health_only,
+    )
+
+
+def _files(parts: Parts) -> tuple[tuple[Callable[[HTTPScope], bool], Handler], ...]:
+    """Return the applications that take the bytes of files, or of requests for them, each with what it is for."""
+    draining, idle_s, most = parts.draining, parts.settings.upload_idle_s, parts.settings.max_upload_bytes
+    receiving, keys, record_bytes = parts.receiving, parts.request_keys, parts.settings.max_record_bytes
+    tus = Tus(parts.resumable, draining=draining, max_upload_bytes=most, upload_idle_s=idle_s)
+    uploads = Uploads(receiving, keys, draining=draining, max_upload_bytes=most, upload_idle_s=idle_s)
+    return (
+        (lambda scope: is_tus(scope["raw_path"]), tus),
+        (is_source, SourceJobs(parts.sources, draining=draining, upload_idle_s=idle_s)),
+        (lambda scope: is_upload(scope["raw_path"]), uploads),
+        (is_preview, Previews(parts.datasets, upload_idle_s=idle_s, max_record_bytes=record_bytes)),
+    )
 
 
 async def _no_websocket(scope: WebsocketScope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:

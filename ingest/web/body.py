@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 import trio
 from hypercorn.typing import ASGIReceiveCallable
 
 from ingest.errors import RequestError
+
+# How often a silent client is an occasion to look whether its bytes are still wanted.
+SILENCE_S = 1.0
 
 
 class BodyError(RequestError):
@@ -26,19 +31,27 @@ class Body:
         self.received_bytes = 0
         self.ended = False  # the client has sent all of it
         self.gone = False  # the client has left; there is nobody to answer
+        # What is done, again and again, while the client is silent; what it raises ends the waiting.
+        self.waiting: Callable[[], Awaitable[None]] | None = None
 
     async def next(self) -> bytes:
         """Return the next bytes, b"" at the end.
 
         Raises BodyError: E_TIMEOUT when nothing came for idle_s seconds, E_TOO_LARGE with the byte that crosses the
-        limit, E_UPLOAD_INCOMPLETE when the client left. Cancellation loses no bytes.
+        limit, E_UPLOAD_INCOMPLETE when the client left; and what `waiting` raises. Cancellation loses no bytes.
         """
+        silent_since = trio.current_time()
         while not self.ended:
-            with trio.move_on_after(self._idle_s):
+            left_s = self._idle_s - (trio.current_time() - silent_since)
+            if left_s <= 0:
+                raise BodyError(f"nothing was received for {self._idle_s:g} s", code="E_TIMEOUT")
+            with trio.move_on_after(left_s if self.waiting is None else min(left_s, SILENCE_S)):
                 if data := await self._piece():
                     return data
+                silent_since = trio.current_time()
                 continue
-            raise BodyError(f"nothing was received for {self._idle_s:g} s", code="E_TIMEOUT")
+            if self.waiting is not None and left_s > SILENCE_S:
+                await self.waiting()
         return b""
 
     async def discard(self, *, limit_bytes: int, limit_s: float) -> None:

@@ -33,8 +33,8 @@ from ingest.errors import SettingsError
 from ingest.web.listening import Address, listen
 from ingest.web.protocol import MESSAGE_BYTES, Http1
 
-# The subclasses below reach into these two; another version must be read and tried before it is allowed here.
-TRIED_VERSIONS = {"hypercorn": "0.18.0", "quart-trio": "0.12.0"}
+# The subclasses below reach into these; another version must be read and tried before it is allowed here.
+TRIED_VERSIONS = {"h11": "0.16.0", "hypercorn": "0.18.0", "quart-trio": "0.12.0"}
 
 # How long a client may leave a piece of an answer unread: long enough for a pause, short enough to get the memory back.
 SEND_STALL_S = 60.0
@@ -43,8 +43,8 @@ SEND_PIECE_BYTES = 64 * 1024
 STOPPING_STALL_S = 2.0
 # Longer than the idle time of common load balancers (60 s): they close first and never reuse a connection we closed.
 KEEP_ALIVE_S = 65.0
-# The most that is taken from a client at once; four times hypercorn's, for a quarter of the trips.
-RECEIVE_BYTES = 256 * 1024
+# The most that is taken from a client at once; eight times hypercorn's, for an eighth of the trips.
+RECEIVE_BYTES = 512 * 1024
 log = structlog.get_logger("ingest.web")
 
 
@@ -234,7 +234,7 @@ def _config() -> Config:
     config.include_server_header = False
     config.websocket_max_message_size = MESSAGE_BYTES
     # With RECEIVE_BYTES 2 MiB read ahead of the handler: the network goes on while a block is hashed, cut and written.
-    config.max_app_queue_size = 8
+    config.max_app_queue_size = 4
     return config
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from typing import Protocol
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -20,15 +21,16 @@ from ingest.errors import IngestError, RequestError
 from ingest.settings import Settings
 from ingest.web import tusheaders
 from ingest.web.access import PROBES, ROUTES, Found, OtherMethods, find_route
+from ingest.web.answering import respond
 from ingest.web.answers import Answer, problem_answer
 from ingest.web.auth import Authenticator, KeyRows
 from ingest.web.body import Body
 from ingest.web.metering import Allowances, metered
 from ingest.web.options import job_id_from
 from ingest.web.problems import internal_problem, problem
-from ingest.web.requests import KEY_COOKIE, completed, request_id_for
+from ingest.web.requests import SESSION_COOKIE, completed, request_id_for
+from ingest.web.standing import remember
 from ingest.web.tus import is_tus
-from ingest.web.uploads import respond
 
 HttpHandler = Callable[[HTTPScope, ASGIReceiveCallable, ASGISendCallable], Awaitable[None]]
 SocketHandler = Callable[[WebsocketScope, ASGIReceiveCallable, ASGISendCallable], Awaitable[None]]
@@ -51,14 +53,16 @@ class KeySource(KeyRows, Allowances, Protocol):
 class Guard:
     """Lets requests through to handlers, or answers them with the reason why not."""
 
-    def __init__(self, settings: Settings, keys: KeySource, *, probes_only: bool = False) -> None:
+    def __init__(
+        self, settings: Settings, keys: KeySource, authenticator: Authenticator, *, probes_only: bool = False
+    ) -> None:
         self._routes = PROBES if probes_only else ROUTES
         self._keys = keys
         self._keys_required = settings.keys_required
         self._trusts_all = settings.auth == "off"  # then the header is the affair of a proxy in front
         self._own_name = settings.host
         self._checks_hosts = settings.on_loopback and not self._trusts_all
-        self._authenticator = Authenticator(keys)
+        self._authenticator = authenticator
 
     def http(self, handler: HttpHandler) -> HttpHandler:
         """Return the handler behind the guard."""
@@ -117,11 +121,12 @@ class Guard:
         found = find_route(self._routes, method, scope["path"])
         self._check_host(headers)
         sent = None if self._trusts_all else headers.get(b"authorization")
-        kept = None if self._trusts_all or sent is not None else key_of_cookie(headers)
+        kept = None if self._trusts_all or sent is not None else session_of_cookie(headers)
         if changes and kept is not None:  # the browser adds it by itself, whoever has the request sent
             check_same_origin(headers)
         caller = await self._caller(scope, sent, kept, found)
         scope["state"]["caller"] = caller
+        remember(scope, partial(self._caller, scope, sent, kept, found, again=True))
         if changes and caller is ANYBODY:
             check_same_origin(headers)
         if found.route.needs and not caller.may(found.route.needs):
@@ -130,18 +135,24 @@ class Guard:
         return found, caller
 
     async def _caller(
-        self, scope: HTTPScope | WebsocketScope, sent: bytes | None, kept: str | None, found: Found
+        self,
+        scope: HTTPScope | WebsocketScope,
+        sent: bytes | None,
+        kept: str | None,
+        found: Found,
+        *,
+        again: bool = False,
     ) -> Caller:
         address = scope["client"][0] if scope["client"] else ""
         if sent is not None:
-            return (await self._authenticator.identify(_bearer(sent), address)).caller
+            return (await self._authenticator.identify(_bearer(sent), address, again=again)).caller
         if kept is not None and found.route.needs:
-            return (await self._authenticator.identify(kept, address)).caller
+            return (await self._authenticator.identify_session(kept, address, again=again)).caller
         if kept is not None and found.route.greets:
             try:
-                return (await self._authenticator.identify(kept, address)).caller
+                return (await self._authenticator.identify_session(kept, address)).caller
             except RequestError:
-                return NOBODY  # so that a page with an old key can be told to ask for another
+                return NOBODY  # so that a page whose session has ended can be told to ask for a key
         if not self._keys_required:
             return ANYBODY
         if found.route.needs:
@@ -216,10 +227,10 @@ def _lacks_scope(found: Found) -> RequestError:
     return RequestError(text, code="E_SCOPE", scopes=scopes)
 
 
-def key_of_cookie(headers: Headers) -> str | None:
-    """Return the key that a browser keeps for the page, None when it keeps none."""
+def session_of_cookie(headers: Headers) -> str | None:
+    """Return the token of the session that a browser has with the page, None when it has none."""
     pairs = (pair.strip().partition("=") for pair in headers.get(b"cookie", b"").decode("latin-1").split(";"))
-    return next((value for name, _, value in pairs if name == KEY_COOKIE and value), None)
+    return next((value for name, _, value in pairs if name == SESSION_COOKIE and value), None)
 
 
 def _bearer(header: bytes) -> str:

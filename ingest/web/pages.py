@@ -1,22 +1,26 @@
-"""The page for people at `/` and its files, and the session in which a browser keeps its key.
+"""The page for people at `/` and its files, and the session that a browser begins with a key.
 
-The cookie is the key itself: nothing is kept here, and a key that is revoked is so for the page too. No script can read
+The cookie holds a token that stands for the key as long as the session lasts and the key is good. No script can read
 it, no other site can have it sent, and what it asks to change the guard lets pass from a page of our own origin only.
 """
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from typing import Protocol
+from uuid import UUID
 
 from quart import request
 
 from ingest.assets import Asset, assets
 from ingest.errors import RequestError
+from ingest.session import SESSION_S
 from ingest.web import options
 from ingest.web.access import caller_of
 from ingest.web.answers import BASE, Answer, json_answer
 from ingest.web.etags import revalidated
-from ingest.web.requests import KEY_COOKIE
+from ingest.web.requests import SESSION_COOKIE
 
 POLICY = "; ".join(
     (
@@ -30,7 +34,6 @@ POLICY = "; ".join(
         "frame-ancestors 'none'",
     )
 )
-SESSION_S = 12 * 3600
 NAMES = ("upload", "files", "preview", "jobs", "stats", "datasets")
 
 
@@ -58,22 +61,47 @@ async def session() -> Answer:
     return json_answer(200, _who())
 
 
-async def sign_in() -> Answer:
-    """Keep the key that the request carries in a cookie."""
-    options.query(request.query_string, ())
-    scheme, _, key = request.headers.get("Authorization", "").strip().partition(" ")
-    cookies = (_cookie(key.strip(), SESSION_S),) if scheme and caller_of(request.scope).key_id else ()
-    return json_answer(200, _who(), cookies)
+class Sessions(Protocol):
+    """The sessions of browsers. Everything raises DatabaseError."""
+
+    async def begin_session(self, key_id: UUID) -> str: ...
+
+    async def end_session(self, token: str) -> None: ...
 
 
-async def sign_out() -> Answer:
-    """Forget the cookie; the key stays good."""
-    options.query(request.query_string, ())
-    return Answer(204, (_cookie("", 0),), b"")
+class SessionViews:
+    """Signing in and out. Each raises RequestError for a request at fault, DatabaseError without a database."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+
+    def routes(self) -> tuple[tuple[str, str, Callable[[], Awaitable[Answer]]], ...]:
+        """Return method, path and view of each."""
+        return (("POST", "/session", self.sign_in), ("DELETE", "/session", self.sign_out))
+
+    async def sign_in(self) -> Answer:
+        """Begin a session with the key that the request carries; it takes the place of the one there was."""
+        options.query(request.query_string, ())
+        key_id = caller_of(request.scope).key_id
+        if key_id is None or "Authorization" not in request.headers:
+            return json_answer(200, _who())
+        token = await self._sessions.begin_session(key_id)
+        await self._end()
+        return json_answer(200, _who(), (_cookie(token, SESSION_S),))
+
+    async def sign_out(self) -> Answer:
+        """End the session; the key stays good."""
+        options.query(request.query_string, ())
+        await self._end()
+        return Answer(204, (_cookie("", 0),), b"")
+
+    async def _end(self) -> None:
+        token = request.cookies.get(SESSION_COOKIE)
+        if token:
+            await self._sessions.end_session(token)
 
 
 ROUTES = (("/", root), ("/page/<name>", file), ("/session", session))
-CHANGES = (("POST", "/session", sign_in), ("DELETE", "/session", sign_out))
 
 
 def _file(asset: Asset, headers: tuple[tuple[str, str], ...]) -> Answer:
@@ -94,5 +122,5 @@ def _who() -> dict[str, object]:
 def _cookie(value: str, seconds: int) -> tuple[str, str]:
     """Return the header; behind a proxy that ends TLS, the browser's Origin tells that the page came by https."""
     secure = request.scheme == "https" or request.headers.get("Origin", "").startswith("https://")
-    text = f"{KEY_COOKIE}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict"
+    text = f"{SESSION_COOKIE}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict"
     return "Set-Cookie", text + ("; Secure" if secure else "")

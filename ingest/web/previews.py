@@ -19,11 +19,11 @@ from ingest.dialectoptions import DIALECT_OPTIONS, dialect_of
 from ingest.errors import FileError, IngestError, RequestError
 from ingest.unpacking import unpacked_start
 from ingest.web.access import caller_of
+from ingest.web.answering import contained, respond
 from ingest.web.answers import BASE, Answer, json_answer, problem_answer
 from ingest.web.body import Body
 from ingest.web.options import query
-from ingest.web.problems import http_problem, internal_problem, problem
-from ingest.web.uploads import respond
+from ingest.web.problems import http_problem
 
 PREVIEW_PATH = f"{BASE}/preview".encode()
 PREVIEW_OPTIONS = ("dataset", *DIALECT_OPTIONS)
@@ -54,9 +54,7 @@ class Previews:
     async def __call__(self, scope: HTTPScope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         """Take one request and answer it."""
         body = Body(receive, limit_bytes=MOST_BYTES, idle_s=self._upload_idle_s)
-        answer = await self._answer(scope, body)
-        if not body.gone:
-            await respond(answer, body, send)
+        await respond(await contained(self._answer(scope, body), "preview_crashed"), body, send)
 
     async def _answer(self, scope: HTTPScope, body: Body) -> Answer:
         if scope["method"] != "POST":
@@ -64,10 +62,7 @@ class Previews:
         try:
             return await self._look(query(scope["query_string"], PREVIEW_OPTIONS), body, caller_of(scope))
         except IngestError as error:
-            return problem_answer(problem(_for_a_sample(error)))
-        except Exception:  # a bug must cost its own request only, and leave its traceback in the log
-            log.exception("preview_crashed")
-            return problem_answer(internal_problem())
+            raise _for_a_sample(error) from error
 
     async def _look(self, values: dict[str, str], body: Body, caller: Caller) -> Answer:
         dialect_of(values)  # refused before a byte is taken

@@ -10,10 +10,12 @@ from typing import Any, cast
 
 import h11
 import trio
+from h11._readers import ContentLengthReader
 from hypercorn.events import Closed, Event, RawData
+from hypercorn.protocol.events import Body, Response
 from hypercorn.protocol.events import Event as StreamEvent
-from hypercorn.protocol.events import Response
-from hypercorn.protocol.h11 import H11Protocol, H11WSConnection
+from hypercorn.protocol.h11 import STREAM_ID, H11Protocol, H11WSConnection
+from hypercorn.protocol.http_stream import HTTPStream
 from hypercorn.protocol.ws_stream import WSStream
 
 from ingest.web.malformed import malformed_answer
@@ -31,7 +33,11 @@ class Http1(H11Protocol):
 
     async def handle(self, event: Event) -> None:
         """Take what the client has sent; of what follows a refused WebSocket nothing is read."""
-        if not (isinstance(event, RawData) and self._refused):
+        if not isinstance(event, RawData):
+            await super().handle(event)
+        elif isinstance(self.stream, HTTPStream) and self._is_inside_body(len(event.data)):
+            await self.stream.handle(Body(STREAM_ID, event.data))
+        elif not self._refused:
             await super().handle(event)
 
     async def stream_send(self, event: StreamEvent) -> None:
@@ -62,6 +68,20 @@ class Http1(H11Protocol):
             await self._answered.wait()
             if self._refused:
                 cast("H11WSConnection", self.connection).buffer.clear()
+
+    def _is_inside_body(self, size: int) -> bool:
+        """Say whether the next bytes can only be inside of a body whose length is known, and count them then.
+
+        h11 would do no more with them, but copies each byte three times on the way: half of what an upload cost.
+        """
+        connection = self.connection
+        reader = connection._reader if isinstance(connection, h11.Connection) else None
+        if not isinstance(reader, ContentLengthReader) or not 0 < size < reader._remaining:
+            return False
+        if connection.they_are_waiting_for_100_continue or connection.trailing_data[0]:
+            return False
+        reader._remaining -= size
+        return True
 
     @property
     def _refused(self) -> bool:

@@ -11,8 +11,8 @@ from uuid_utils.compat import uuid7
 # An id that a client or a proxy gives is taken when it can do no harm in a log, and is long enough to be one.
 SANE_ID = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._~-]{7,127}")
 
-# The cookie in which a browser keeps the key of the page.
-KEY_COOKIE = "ingest_key"
+# The cookie in which a browser keeps the token of its session.
+SESSION_COOKIE = "ingest_session"
 
 # Answers are data: nothing in them may run, be framed, be guessed to be of another type, or be kept.
 DEFAULT_HEADERS = (

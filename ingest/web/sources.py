@@ -15,11 +15,11 @@ from ingest.admission import UploadOptions
 from ingest.errors import IngestError, RequestError
 from ingest.job import JobView
 from ingest.web.access import caller_of
-from ingest.web.answers import BASE, Answer, job_body, job_path, json_answer, problem_answer
+from ingest.web.answering import contained, respond
+from ingest.web.answers import BASE, Answer, job_body, job_path, json_answer
 from ingest.web.body import Body
 from ingest.web.options import UPLOAD_OPTIONS, check_option, label, query, upload_options
-from ingest.web.problems import internal_problem, problem
-from ingest.web.uploads import UNNAMED, name_allowed, respond
+from ingest.web.uploads import UNNAMED, name_allowed
 
 JOBS_PATH = f"{BASE}/jobs".encode()
 MOST_BYTES = 64 * 1024
@@ -52,22 +52,17 @@ class SourceJobs:
     async def __call__(self, scope: HTTPScope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         """Take one request and answer it."""
         body = Body(receive, limit_bytes=MOST_BYTES, idle_s=self._upload_idle_s)
-        answer = await self._answer(scope, body)
-        if not body.gone:
-            await respond(answer, body, send)
+        await respond(await contained(self._answer(scope, body), "source_crashed"), body, send)
 
     async def _answer(self, scope: HTTPScope, body: Body) -> Answer:
         try:
             return await self._start(scope, body)
         except RequestError as error:
             name_allowed(error)
-            return problem_answer(problem(error))
+            raise
         except IngestError as error:
             log.info("source_refused", code=error.code)
-            return problem_answer(problem(error))
-        except Exception:  # a bug must cost its own request only, and leave its traceback in the log
-            log.exception("source_crashed")
-            return problem_answer(internal_problem())
+            raise
 
     async def _start(self, scope: HTTPScope, body: Body) -> Answer:
         if self._draining.is_set():

@@ -9,22 +9,24 @@ from __future__ import annotations
 
 import re
 import time
-from typing import Any, Protocol
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 import structlog
 import trio
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, Scope
 
-from ingest.errors import IngestError, RequestError
-from ingest.job import FINAL, JobView
-from ingest.watching import Reader, Watching
+from ingest.errors import IngestError, RequestError, UnavailableError
+from ingest.job import FINAL
+from ingest.watching import Reader, Tidings, Watching
 from ingest.web.answers import BASE, Answer, problem_answer
 from ingest.web.body import Body
 from ingest.web.options import job_id_from, query
 from ingest.web.problems import http_problem, internal_problem, problem
+from ingest.web.standing import Standing
 from ingest.web.tellers import STREAM_HEADERS, EventStream, Socket, Teller
-from ingest.web.uploads import respond
 
 STREAM_PATH = re.compile(rf"{BASE}/jobs/([^/]*)/(stream|ws)".encode())
 METHODS = "GET, HEAD, OPTIONS"
@@ -37,16 +39,10 @@ BODY_BYTES = 64 * 1024
 BODY_S = 2.0
 # Readers at the same time in this process; each costs a socket and some tens of KB.
 MAX_STREAMS = 1000
-# Of clients that come at the same moment, as after a restart, so many are let in at a time: others want the database.
-ADMITTED_AT_ONCE = 4
+# A first answer is there after one look at the database; two that do not come back are one too many.
+FIRST_S = 11.0
 
 log = structlog.get_logger("ingest.web")
-
-
-class Jobs(Protocol):
-    """Who knows whether there is such a job. Raises DatabaseError; harmless to cancel."""
-
-    async def get(self, job_id: UUID) -> JobView | None: ...
 
 
 def is_stream(raw_path: bytes) -> bool:
@@ -54,35 +50,46 @@ def is_stream(raw_path: bytes) -> bool:
     return STREAM_PATH.fullmatch(raw_path) is not None
 
 
-class Streams:
-    """The ASGI application of the stream paths, for HTTP and for WebSocket."""
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A client that is let in: its place among the readers of a job, what it is told first, and how it leaves."""
 
-    def __init__(self, jobs: Jobs, watching: Watching, *, draining: trio.Event) -> None:
-        self._jobs = jobs
+    reader: Reader
+    first: Tidings
+    standing: Standing
+    leaving: ExitStack
+
+
+class Streams:
+    """The ASGI application of the stream paths, for HTTP and for WebSocket.
+
+    Whether there is such a job is found by the look that serves all readers, so that hundreds who come at once, as
+    after a restart, cost the database one query.
+    """
+
+    def __init__(self, watching: Watching, *, draining: trio.Event) -> None:
         self._watching = watching
         self._draining = draining
-        self._door = trio.CapacityLimiter(ADMITTED_AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         """Serve one client until its stream ends or it leaves. Cancellation breaks the stream off."""
         if scope["type"] == "http":
             body = Body(receive, limit_bytes=BODY_BYTES, idle_s=BODY_S)
             await body.discard(limit_bytes=BODY_BYTES, limit_s=BODY_S)
-            found = await self._admit(scope)
-            if isinstance(found, Answer):
-                await respond(found, body, send)
-            else:
-                await self._stream(found, EventStream(body, send), _last_event_id(scope["headers"]))
+            await self._serve(scope, EventStream(body, send), _last_event_id(scope["headers"]))
         elif scope["type"] == "websocket":
-            socket = Socket(receive, send)
-            found = await self._admit(scope)
-            if isinstance(found, Answer):
-                await socket.refuse(found)
-            else:
-                await self._stream(found, socket, 0)
+            await self._serve(scope, Socket(receive, send), 0)
 
-    async def _admit(self, scope: Any) -> UUID | Answer:
-        """Return the job to follow, or the answer for a request that gets no stream."""
+    async def _serve(self, scope: Any, teller: Teller, seen: int) -> None:
+        found = await self._admit(scope)
+        if isinstance(found, Answer):
+            await teller.refuse(found)
+            return
+        with found.leaving:
+            await self._stream(found, teller, seen)
+
+    async def _admit(self, scope: Any) -> Admitted | Answer:
+        """Return a place among the readers, or the answer for a request that gets no stream."""
         try:
             return _other_answer(scope) or await self._find(scope)
         except IngestError as error:
@@ -91,32 +98,37 @@ class Streams:
             log.exception("stream_crashed")
             return problem_answer(internal_problem())
 
-    async def _find(self, scope: Any) -> UUID | Answer:
+    async def _find(self, scope: Any) -> Admitted | Answer:
         job_id = _job_of(scope)
         query(scope["query_string"], ())
         if self._watching.readers >= MAX_STREAMS:
             raise RequestError("too many clients read along; try again in a moment", code="E_TOO_MANY_STREAMS")
-        async with self._door:
-            if await self._jobs.get(job_id) is None:
+        with ExitStack() as following:
+            reader = following.enter_context(self._watching.follow(job_id))
+            first = await reader.next(FIRST_S)
+            if first is None:
+                raise UnavailableError("the database does not answer")
+            if first.view is None:
                 raise _no_job(str(job_id))
-        return Answer(200, STREAM_HEADERS, b"") if scope.get("method") == "HEAD" else job_id
+            if scope.get("method") == "HEAD":
+                return Answer(200, STREAM_HEADERS, b"")
+            return Admitted(reader, first, Standing(scope), following.pop_all())
 
-    async def _stream(self, job_id: UUID, teller: Teller, seen: int) -> None:
+    async def _stream(self, admitted: Admitted, teller: Teller, seen: int) -> None:
         await teller.begin()
-        with self._watching.follow(job_id) as reader:
-            async with trio.open_nursery() as nursery:
-                with trio.CancelScope() as telling:
-                    nursery.start_soon(_end_with_client, teller, telling)
-                    nursery.start_soon(_end_with_service, self._draining, reader, telling)
-                    await self._tell(reader, teller, seen)
-                await teller.end()
-                nursery.cancel_scope.cancel(reason="stream ended")
+        async with trio.open_nursery() as nursery:
+            with trio.CancelScope() as telling:
+                nursery.start_soon(_end_with_client, teller, telling)
+                nursery.start_soon(_end_with_service, self._draining, admitted.reader, telling)
+                await self._tell(admitted, teller, seen)
+            await teller.end()
+            nursery.cancel_scope.cancel(reason="stream ended")
 
-    async def _tell(self, reader: Reader, teller: Teller, seen: int) -> None:
-        """Tell what there is until the job has ended, or until the service stops: one state at least, then goodbye."""
+    async def _tell(self, admitted: Admitted, teller: Teller, seen: int) -> None:
+        """Tell what there is until the job, the service or the right to read ends: one state at least, then goodbye."""
+        tidings: Tidings | None = admitted.first
         number = seen
-        while not (self._draining.is_set() and number > seen):
-            tidings = await reader.next(HEARTBEAT_S)
+        while await admitted.standing.lasts():
             if tidings is not None:
                 number = max(number + 1, time.time_ns() // 1000)
                 await teller.tell(tidings, number)
@@ -124,7 +136,11 @@ class Streams:
                     return
             elif not self._draining.is_set():
                 await teller.heartbeat()
-        await teller.goodbye()
+            if self._draining.is_set():
+                await teller.goodbye()
+                return
+            tidings = await admitted.reader.next(HEARTBEAT_S)
+        await teller.dismiss()
 
 
 async def _end_with_client(teller: Teller, telling: trio.CancelScope) -> None:

@@ -10,6 +10,7 @@ from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable
 
 from ingest.job import FINAL
 from ingest.watching import Tidings
+from ingest.web.answering import respond
 from ingest.web.answers import Answer, encode, job_body
 from ingest.web.body import Body
 
@@ -18,8 +19,8 @@ STREAM_HEADERS = (("Content-Type", "text/event-stream"), ("X-Accel-Buffering", "
 # How long a client should wait before it comes back, in milliseconds.
 RETRY_MS = 1000
 
-# Why a WebSocket is closed (RFC 6455, 7.4): all is said; come back, the service restarts.
-ALL_SAID, RESTARTING = 1000, 1012
+# Why a WebSocket is closed (RFC 6455, 7.4): all is said; the key is not good any more; come back, the service restarts.
+ALL_SAID, NOT_ALLOWED, RESTARTING = 1000, 1008, 1012
 # How long a client may take to answer the close; without its answer the last message could be lost on its way.
 CLOSE_S = 0.5
 
@@ -33,6 +34,9 @@ class Teller(Protocol):
     async def begin(self) -> None:
         """Accept the client."""
 
+    async def refuse(self, answer: Answer) -> None:
+        """Give the client an answer instead of a stream."""
+
     async def tell(self, tidings: Tidings, number: int) -> None:
         """Tell how the job stands, under a number that grows."""
 
@@ -41,6 +45,9 @@ class Teller(Protocol):
 
     async def goodbye(self) -> None:
         """Tell the client to come back."""
+
+    async def dismiss(self) -> None:
+        """Tell the client that it may not read on; should it come back, the answer says why."""
 
     async def end(self) -> None:
         """End the stream; nothing more is told."""
@@ -68,12 +75,16 @@ class EventStream:
     def __init__(self, body: Body, send: ASGISendCallable) -> None:
         self._body = body
         self._send = send
+        self._preface = b"retry: %d\n\n" % RETRY_MS  # goes with what is told first: each send costs a system call
 
     async def begin(self) -> None:
         """Begin the answer."""
         headers = [(name.encode(), value.encode()) for name, value in STREAM_HEADERS]
         await self._send({"type": "http.response.start", "status": 200, "headers": headers})
-        await self._write(b"retry: %d\n\n" % RETRY_MS)
+
+    async def refuse(self, answer: Answer) -> None:
+        """Give another answer."""
+        await respond(answer, self._body, self._send)
 
     async def tell(self, tidings: Tidings, number: int) -> None:
         """Send an event with JOB as its data."""
@@ -88,6 +99,10 @@ class EventStream:
         """Send a last event, which has no id: the last one that counts is that of a state."""
         await self._write(b'event: goodbye\ndata: {"retry_ms": %d}\n\n' % RETRY_MS)
 
+    async def dismiss(self) -> None:
+        """Send the same: the answer to the next request is a problem, which ends an `EventSource`."""
+        await self.goodbye()
+
     async def end(self) -> None:
         """End the answer."""
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -97,7 +112,8 @@ class EventStream:
         await self._body.discard_all()
 
     async def _write(self, data: bytes) -> None:
-        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+        preface, self._preface = self._preface, b""
+        await self._send({"type": "http.response.body", "body": preface + data, "more_body": True})
 
 
 class Socket:
@@ -130,7 +146,14 @@ class Socket:
 
     async def goodbye(self) -> None:
         """Send a last message; the code of the close says the same."""
-        self._code = RESTARTING
+        await self._part(RESTARTING)
+
+    async def dismiss(self) -> None:
+        """Send the same with another code."""
+        await self._part(NOT_ALLOWED)
+
+    async def _part(self, code: int) -> None:
+        self._code = code
         await self._write(f'{{"event": "goodbye", "data": {{"retry_ms": {RETRY_MS}}}}}')
 
     async def end(self) -> None:

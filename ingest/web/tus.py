@@ -21,11 +21,12 @@ from ingest.resumable import Resumable
 from ingest.uploadrows import UploadRow, no_upload
 from ingest.web import tusheaders
 from ingest.web.access import caller_of
+from ingest.web.answering import respond
 from ingest.web.answers import BASE, Answer, job_path, problem_answer
 from ingest.web.body import Body
 from ingest.web.options import UPLOAD_OPTIONS, check_option, job_id_from, label, query, upload_options
 from ingest.web.problems import http_problem, internal_problem, problem
-from ingest.web.uploads import UNNAMED, name_allowed, respond
+from ingest.web.uploads import UNNAMED, name_allowed
 
 FILES_PATH = f"{BASE}/files"
 PREFIX = FILES_PATH.encode()
@@ -91,8 +92,7 @@ class Tus:
             method = fields.get(b"x-http-method-override", b"POST").decode("latin-1").upper()
         name = scope["raw_path"][len(PREFIX) + 1 :].decode("latin-1")
         answer = await self._answer(Request(method, name, scope["query_string"], fields, body, caller_of(scope)))
-        if not body.gone:
-            await respond(replace(answer, headers=answer.headers + tusheaders.OWN), body, send)
+        await respond(replace(answer, headers=answer.headers + tusheaders.OWN), body, send)
 
     async def _answer(self, request: Request) -> Answer:
         try:

@@ -23,20 +23,16 @@ from ingest.idempotency import RequestKeys
 from ingest.job import JobView
 from ingest.receiving import UploadOptions
 from ingest.web.access import caller_of
+from ingest.web.answering import contained, respond
 from ingest.web.answers import BASE, Answer, job_body, job_path, json_answer, problem_answer
 from ingest.web.body import Body, BodyError, too_large
 from ingest.web.form import Form
 from ingest.web.keyed import FIELD, KeyedRequest, key_from, serve
 from ingest.web.multipart import boundary_of
 from ingest.web.options import UPLOAD_OPTIONS, check_option, label, path_label, query, upload_options
-from ingest.web.problems import http_problem, internal_problem, problem
+from ingest.web.problems import http_problem, problem
 
 UPLOAD_PATH = f"{BASE}/upload".encode()
-
-# After an early answer the client is still sending. Closing at once would reset the connection and could destroy the
-# answer before the client has read it, so a bounded amount is read and dropped: far more than socket buffers hold.
-DRAIN_BYTES = 64 * 1024 * 1024
-DRAIN_S = 5.0
 
 # A browser sends a part without a file name for a file field that was left empty.
 UNNAMED = "unnamed"
@@ -53,6 +49,8 @@ class Upload(Protocol):
     async def feed(self, data: bytes) -> None: ...
 
     async def finish(self) -> JobView: ...
+
+    async def stay(self) -> None: ...
 
 
 class Receiving(Protocol):
@@ -100,9 +98,7 @@ class Uploads:
     async def __call__(self, scope: HTTPScope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         """Take one upload request and answer it. Cancellation aborts the upload; nothing of it stays behind."""
         body = Body(receive, limit_bytes=self._max_upload_bytes, idle_s=self._upload_idle_s)
-        answer = await self._answer(scope, body)
-        if not body.gone:
-            await respond(answer, body, send)
+        await respond(await contained(self._answer(scope, body), "upload_crashed"), body, send)
 
     async def _answer(self, scope: HTTPScope, body: Body) -> Answer:
         try:
@@ -110,10 +106,7 @@ class Uploads:
         except IngestError as error:
             # Without the detail: the first record of a file without header is data, and the client has it anyway.
             log.info("upload_refused", code=error.code, bytes=body.received_bytes)
-            return problem_answer(problem(error))
-        except Exception:  # a bug must cost its own request only, and leave its traceback in the log
-            log.exception("upload_crashed")
-            return problem_answer(internal_problem())
+            raise
 
     async def _take(self, scope: HTTPScope, body: Body) -> Answer:
         name = scope["raw_path"][len(UPLOAD_PATH) + 1 :]
@@ -210,12 +203,15 @@ class Uploads:
             return await repetition.finish()
         try:
             async with self._receiving.upload(options) as upload:
+                asked.body.waiting = upload.stay
                 while data := await source.next():
                     await upload.feed(data)
                 return await upload.finish()
         except RequestError as error:
             name_allowed(error)
             raise
+        finally:
+            asked.body.waiting = None
 
 
 def name_allowed(error: RequestError) -> None:
@@ -232,21 +228,3 @@ def fields(scope: HTTPScope, name: str) -> list[bytes]:
 def _digests(scope: HTTPScope) -> tuple[Digest, ...]:
     found = ((name, b", ".join(fields(scope, name)).decode("latin-1")) for name in DIGEST_FIELDS if fields(scope, name))
     return tuple(digest for name, text in found for digest in digests_from(name, text))
-
-
-async def respond(answer: Answer, body: Body, send: ASGISendCallable) -> None:
-    """Send an answer; a client that is still sending its body gets the time to read it before the connection closes."""
-    early = not body.ended
-    headers = [(name.encode(), value.encode("latin-1")) for name, value in answer.headers]
-    if early:
-        headers.append((b"Connection", b"close"))
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": answer.body, "more_body": True})
-    if early:
-        await body.discard(limit_bytes=DRAIN_BYTES, limit_s=DRAIN_S)
-    async with trio.open_nursery() as nursery:
-        # Ending the response makes hypercorn queue a disconnect for us. With the queue full of body pieces that
-        # nobody takes, the last send would wait for ever: so the queue is emptied meanwhile.
-        nursery.start_soon(body.discard_all)
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
-        nursery.cancel_scope.cancel(reason="answered")

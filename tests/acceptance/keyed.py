@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +11,8 @@ import httpx
 
 from tests import canaries
 from tests.acceptance.client import PATIENCE_S, Ended, command
-from tests.processes import Starter
+from tests.conftest import run_psql
+from tests.processes import Process, Starter, starting
 
 
 @dataclass(frozen=True)
@@ -46,3 +49,15 @@ def opened(url: str, key: str | None = None) -> httpx.Client:
     return httpx.Client(
         base_url=url, timeout=PATIENCE_S, headers=bearer(key) if key else {}, event_hooks=canaries.HOOKS
     )
+
+
+@contextmanager
+def guarding(dsn: str, folder: Path) -> Iterator[tuple[Process, Keyring]]:
+    """A service that asks for keys, with a table `t` (a int, b text), and the ring of its keys."""
+    run_psql(dsn, "create table t (a int, b text)")
+    environment = {
+        "DATABASE_URL": dsn, "INGEST_HOME": str(folder / "home"), "LOG_FORMAT": "json", "INGEST_AUTH": "required",
+        "INGEST_TABLE_SCHEMAS": "public",
+    }  # fmt: skip
+    with starting(folder, environment) as service:
+        yield service(), Keyring(service)

@@ -142,12 +142,15 @@ def test_what_is_outside_the_base(service: Running) -> None:
 
 
 def test_stats_are_what_the_jobs_come_to(service: Running) -> None:
-    """Totals, success rate, speed and the queue."""
+    """Totals, success rate, speed, the queue and the workers."""
     service.wait(service.put(FILE, service.table()))
     stats = service.client.json(f"{BASE}/stats")
     assert stats["jobs"]["total"] == sum(count for state, count in stats["jobs"].items() if state != "total")
     assert {"rows_per_second", "queue", "lately", "jobs"} <= stats.keys()
     assert {"pending", "processing", "oldest_age_s"} == stats["queue"].keys()
+    [worker] = stats["workers"]
+    assert worker["id"] == service.client.json("/health")["worker"]["id"]
+    assert worker.keys() == {"id", "host", "pid", "version", "draining", "heartbeat_age_s", "chunks"}
 
 
 def test_a_finished_job_is_deleted_and_its_rows_stay(service: Running) -> None:

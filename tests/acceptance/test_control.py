@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -70,7 +71,7 @@ def test_a_cancelled_job_stops_and_says_what_stayed(
     assert job["error"]["message"] == f"cancelled; {rows} rows of the file are in the table and stay there"
     assert count(psql, "lineitem") == rows
     assert client.job(job_id)["processed_rows"] == rows
-    assert stored() == []
+    until(lambda: stored() == [], "the objects are gone")
     for action in ("cancel", "pause", "resume", "retry"):
         answer = client.post(f"{BASE}/jobs/{job_id}/{action}")
         assert (answer.status_code, answer.json()["state"]) == (409, "cancelled")
@@ -129,23 +130,30 @@ def test_of_a_load_as_a_whole_nothing_stays(
     assert loud(process) == []
 
 
+@pytest.mark.parametrize("silent", [False, True])
 def test_an_upload_that_is_cancelled_stops_with_a_clear_problem(
-    service: Starter, connect: Connect, psql: Psql, stored: Callable[[], list[Path]]
+    service: Starter, connect: Connect, psql: Psql, stored: Callable[[], list[Path]], silent: bool
 ) -> None:
-    """The client learns of it while it still sends; nothing is left of the file."""
+    """The client learns of it, whether it still sends or has something else to do; nothing is left of the file."""
     psql("create table t (a int)")
     client = connect(service(CHUNK_SIZE="100000", WORKER_BATCH_BYTES="10000", MAX_RECORD_BYTES="10000"))
+    answered = threading.Event()
 
     def endless() -> Iterator[bytes]:
-        yield b"a\n"
-        while True:
+        yield b"a\n" + b"1\n" * 150_000
+        while not silent:
             time.sleep(0.01)
             yield b"1\n" * 50_000
+        answered.wait(60)
+        yield b"2\n"
 
     with ThreadPoolExecutor(1) as pool:
         sending = pool.submit(client.put, endless(), "public.t")
         job = until(lambda: next(iter(client.jobs(status="receiving")), None), "the job is there")
         assert do(client, job["id"], "cancel")["status"] == "cancelled"
+        if silent:
+            until(lambda: not stored(), "its upload has heard of it")
+        answered.set()
         answer = sending.result(60)
     assert (answer.status_code, answer.json()["code"]) == (409, "E_UPLOAD_GONE")
     assert "cancelled" in answer.json()["detail"]

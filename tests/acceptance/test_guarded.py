@@ -11,10 +11,9 @@ import httpx
 import pytest
 
 from tests.acceptance.client import BASE, tracebacks, until
-from tests.acceptance.keyed import Keyring, opened
+from tests.acceptance.keyed import guarding, opened
 from tests.acceptance.tusclient import BYTES, FILES, VERSION, metadata
-from tests.conftest import run_psql
-from tests.processes import Process, starting
+from tests.processes import Process
 
 FILE = b"a,b\n1,x\nx,y\n2,z\n"
 SCOPES = ("upload", "read", "control", "metrics")
@@ -50,14 +49,7 @@ class Guarded:
 @pytest.fixture(scope="module")
 def guarded(shared_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     """One for all tests of the module."""
-    folder = tmp_path_factory.mktemp("guarded")
-    run_psql(shared_dsn, "create table t (a int, b text)")
-    environment = {
-        "DATABASE_URL": shared_dsn, "INGEST_HOME": str(folder / "home"), "LOG_FORMAT": "json",
-        "INGEST_AUTH": "required", "INGEST_TABLE_SCHEMAS": "public",
-    }  # fmt: skip
-    with starting(folder, environment) as service:
-        process, ring = service(), Keyring(service)
+    with guarding(shared_dsn, tmp_path_factory.mktemp("guarded")) as (process, ring):
         keys = [ring.make("ada", *SCOPES), ring.make("grace", *SCOPES), ring.make("root", "admin"), None]
         clients = [opened(process.url, key) for key in keys]
         yield Guarded(process, *clients)

@@ -249,16 +249,21 @@ def known_things(operation: Any, job_id: str) -> dict[str, Any]:
     return {"query": {"dataset": "public.t"}} if "/upload" in operation.path or "/preview" in operation.path else {}
 
 
-def generate(tour: Tour, operation: Any, mode: GenerationMode, given: dict[str, Any]) -> None:
-    """Send requests of one kind for an operation, all with what is `given`."""
-
-    @hypothesis.settings(
-        max_examples=EXAMPLES,
+def generated(examples: int) -> hypothesis.settings:
+    """So many requests, the same in every run, however long they take."""
+    return hypothesis.settings(
+        max_examples=examples,
         derandomize=True,
         database=None,
         deadline=None,
         suppress_health_check=list(hypothesis.HealthCheck),
     )
+
+
+def generate(tour: Tour, operation: Any, mode: GenerationMode, given: dict[str, Any]) -> None:
+    """Send requests of one kind for an operation, all with what is `given`."""
+
+    @generated(EXAMPLES)
     @hypothesis.given(case=operation.as_strategy(generation_mode=mode, **given))
     def attempt(case: Any) -> None:
         answer = case.call(base_url=str(tour.http.base_url))

@@ -14,10 +14,8 @@ from schemathesis.core.errors import SchemathesisError
 
 from ingest.caller import Scope
 from tests.acceptance.client import BASE, PATIENCE_S, until
-from tests.acceptance.keyed import Keyring, bearer, opened
-from tests.acceptance.test_openapi import checks_for, known_things
-from tests.conftest import run_psql
-from tests.processes import starting
+from tests.acceptance.keyed import bearer, guarding, opened
+from tests.acceptance.test_openapi import checks_for, generated, known_things
 
 # Requests of each kind for each operation and scope; the number bounds the time.
 EXAMPLES = 3
@@ -44,14 +42,8 @@ class Keyed:
 @pytest.fixture(scope="module")
 def keyed(shared_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keyed]:
     """One owner, with a key of each scope."""
-    folder = tmp_path_factory.mktemp("keyed")
-    run_psql(shared_dsn, "create table t (a int, b text)")
-    environment = {
-        "DATABASE_URL": shared_dsn, "INGEST_HOME": str(folder / "home"), "LOG_FORMAT": "json",
-        "INGEST_AUTH": "required", "INGEST_TABLE_SCHEMAS": "public",
-    }  # fmt: skip
-    with starting(folder, environment) as service:
-        url, ring = service().url, Keyring(service)
+    with guarding(shared_dsn, tmp_path_factory.mktemp("keyed")) as (process, ring):
+        url = process.url
         keys = {scope.value: ring.make("ada", scope.value) for scope in Scope}
         with opened(url, keys["upload"]) as http:
             sent = http.put(f"{BASE}/upload/f.csv?dataset=public.t", content=b"a,b\n1,x\nx,y\n")
@@ -79,13 +71,7 @@ def attempts(keyed: Keyed, scope: str, operation: Any, mode: GenerationMode, giv
     allowed = not needed or scope == "admin" or scope in needed
     sent = 0
 
-    @hypothesis.settings(
-        max_examples=EXAMPLES,
-        derandomize=True,
-        database=None,
-        deadline=None,
-        suppress_health_check=list(hypothesis.HealthCheck),
-    )
+    @generated(EXAMPLES)
     @hypothesis.given(case=operation.as_strategy(generation_mode=mode, **given))
     def attempt(case: Any) -> None:
         nonlocal sent

@@ -1,8 +1,9 @@
-"""What serves the page, without a browser: the files, their headers, and the session that keeps a key."""
+"""What serves the page, without a browser: the files, their headers, and the session that a key begins."""
 
 from __future__ import annotations
 
 import gzip
+import hashlib
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,10 +15,10 @@ import httpx
 import pytest
 
 from ingest.assets import assets
-from tests.acceptance.client import BASE
+from tests.acceptance.client import BASE, until
 from tests.acceptance.keyed import Keyring, bearer, opened, prefix_of
 from tests.conftest import run_psql
-from tests.processes import starting
+from tests.processes import Starter, starting
 
 HTML = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 POLICY = (
@@ -35,6 +36,7 @@ class Page:
 
     http: httpx.Client
     ring: Keyring
+    service: Starter
     key: str
     reader: str
     dsn: str
@@ -55,7 +57,9 @@ def page(shared_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     with starting(Path(folder), environment) as service:
         process, ring = service(), Keyring(service)
         with opened(process.url) as http:
-            yield Page(http, ring, ring.make("ada", "upload", "read", "control"), ring.make("bob", "read"), shared_dsn)
+            yield Page(
+                http, ring, service, ring.make("ada", "upload", "read", "control"), ring.make("bob", "read"), shared_dsn
+            )
 
 
 def test_browsers_get_the_page_and_others_the_links(page: Page) -> None:
@@ -119,9 +123,19 @@ def test_a_cookie_opens_what_its_key_opens(page: Page) -> None:
 
 
 def test_the_cookie_is_for_the_browser_alone(page: Page) -> None:
+    """It holds a token that says nothing of the key, and of which the database has a hash alone."""
     [text] = page.http.post("/session", headers=bearer(page.key)).headers.get_list("set-cookie")
     page.http.cookies.clear()
-    assert text == f"ingest_key={page.key}; Path=/; Max-Age=43200; HttpOnly; SameSite=Strict"
+    token = re.fullmatch(r"ingest_session=([A-Za-z0-9_-]{43}); Path=/; Max-Age=43200; HttpOnly; SameSite=Strict", text)
+    assert token
+    assert not set(token[1].split("_")) & set(page.key.split("_"))
+    digest = hashlib.sha256(token[1].encode()).hexdigest()
+    found = run_psql(
+        page.dsn,
+        "select prefix, round(extract(epoch from s.expires_at - now()) / 60) from ingest.sessions s"
+        f" join ingest.keys k on k.id = key_id where token_sha256 = '\\x{digest}'",
+    )
+    assert found == f"{prefix_of(page.key)}|720"
     origin = {"Origin": "https://ingest.example"}  # behind a proxy that ends TLS
     assert page.http.post("/session", headers=bearer(page.key) | origin).headers["set-cookie"].endswith("; Secure")
     page.http.cookies.clear()
@@ -150,12 +164,77 @@ def test_a_key_in_the_header_is_what_counts(page: Page) -> None:
         assert ada.post(f"{BASE}/preview", content=b"email\n", headers=bearer(page.key) | OTHER).status_code == 200
 
 
-def test_signing_out_forgets_the_cookie(page: Page) -> None:
-    with page.signed_in() as ada:
+def code_of(client: httpx.Client, path: str = f"{BASE}/jobs") -> str:
+    """The code of the refusal, or nothing."""
+    return str(client.get(path).json().get("code", ""))
+
+
+def test_signing_out_ends_the_session(page: Page) -> None:
+    """Not only in the browser: its token is good for nothing any more. Other sessions of the key go on."""
+    with page.signed_in() as ada, page.signed_in() as other:
+        token = ada.cookies["ingest_session"]
         answer = ada.delete("/session", headers=SAME)
         assert (answer.status_code, "Max-Age=0" in answer.headers["set-cookie"]) == (204, True)
-        assert "ingest_key" not in ada.cookies
-        assert ada.get(f"{BASE}/jobs").json()["code"] == "E_UNAUTHENTICATED"
+        assert "ingest_session" not in ada.cookies
+        assert code_of(ada) == "E_UNAUTHENTICATED"
+        ada.cookies.set("ingest_session", token)
+        refused = ada.get(f"{BASE}/jobs")
+        assert (refused.status_code, refused.json()["code"]) == (401, "E_KEY")
+        assert "session has ended" in refused.json()["detail"]
+        assert ada.delete("/session", headers=SAME).status_code == 204
+        assert code_of(other) == ""
+
+
+def test_signing_in_again_ends_the_session_before(page: Page) -> None:
+    with page.signed_in() as ada, opened(str(page.http.base_url)) as old:
+        old.cookies.set("ingest_session", ada.cookies["ingest_session"])
+        assert old.get("/session").json()["owner"] == "ada"
+        ada.post("/session", headers=bearer(page.reader) | SAME)
+        assert ada.get("/session").json()["owner"] == "bob"
+        assert old.get("/session").json()["signed_in"] is False
+
+
+def test_a_session_is_known_to_every_process(page: Page) -> None:
+    """And to the next one after a restart; what ends it in one ends it in all."""
+    other = page.service("api")
+    with page.signed_in() as ada, opened(other.url) as there:
+        there.cookies.set("ingest_session", ada.cookies["ingest_session"])
+        assert there.get("/session").json()["owner"] == "ada"
+        ada.delete("/session", headers=SAME)
+        until(lambda: code_of(there) == "E_KEY", "the session has ended there")
+    other.terminate()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "update ingest.keys set revoked_at = now() where prefix = '{}'",
+        "update ingest.keys set expires_at = now() where prefix = '{}'",
+        "update ingest.sessions set expires_at = now() where key_id = (select id from ingest.keys where prefix = '{}')",
+    ],
+    ids=["revoked", "expired", "session"],
+)
+def test_a_session_ends_with_its_key_or_in_its_time(page: Page, change: str) -> None:
+    key = page.ring.make("eve", "read")
+    with page.signed_in(key) as eve:
+        assert code_of(eve) == ""
+        run_psql(page.dsn, change.format(prefix_of(key)))
+        until(lambda: code_of(eve) == "E_KEY", "the session has ended")
+
+
+def test_a_key_has_so_many_sessions_at_most(page: Page) -> None:
+    """Whoever signs in again and again fills nothing; those begun last go on."""
+    key = page.ring.make("eve", "read")
+    with page.signed_in(key) as first, opened(str(page.http.base_url)) as client:
+        for _ in range(100):
+            client.post("/session", headers=bearer(key))
+            last = client.cookies["ingest_session"]
+            client.cookies.clear()
+        count = f"select count(*) from ingest.sessions where key_id = (select id from ingest.keys where prefix = '{prefix_of(key)}')"
+        assert run_psql(page.dsn, count) == "100"
+        client.cookies.set("ingest_session", last)
+        assert code_of(client) == ""
+        assert code_of(first) == "E_KEY"
 
 
 def test_an_old_cookie_does_not_close_the_page(page: Page) -> None:
@@ -166,11 +245,13 @@ def test_an_old_cookie_does_not_close_the_page(page: Page) -> None:
             page.dsn, f"update ingest.keys set expires_at = now() - interval '1 day' where prefix = '{prefix_of(key)}'"
         )
         with opened(str(page.http.base_url)) as fresh:
-            fresh.cookies.set("ingest_key", page.key[:-4] + "xxxx")
+            fresh.cookies.set("ingest_session", "x" * 43)
             assert fresh.get("/", headers=HTML).status_code == 200
             assert fresh.get("/session").json() == {"signed_in": False, "owner": None, "scopes": []}
             assert fresh.get("/health").json() == {"status": "ok"}
-            assert fresh.get(f"{BASE}/jobs").json()["code"] == "E_KEY"
+            assert code_of(fresh) == "E_KEY"
+            fresh.cookies.set("ingest_session", page.key)  # a key is no token
+            assert code_of(fresh) == "E_KEY"
         assert eve.get("/", headers=HTML).status_code == 200
 
 

@@ -21,6 +21,7 @@ from tests.acceptance.test_live import ROWS, SLOW_TABLE, rows
 from tests.acceptance.test_tus_faults import port_of
 from tests.acceptance.tusclient import FILES
 from tests.conftest import Psql
+from tests.needed import missing
 from tests.processes import Process, Starter, clean_environment
 
 CLIENTS = Path(__file__).parent.parent / "clients"
@@ -35,7 +36,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the scripts and the packages that tests/clients/package.json names."""
     npm = shutil.which("npm")
     if npm is None or shutil.which("node") is None:
-        pytest.skip("node and npm are not installed")
+        missing("node and npm are not installed")
     folder = tmp_path_factory.mktemp("clients")
     for path in CLIENTS.iterdir():
         if path.is_file():

@@ -214,7 +214,7 @@ def test_what_is_not_finished_in_time_leaves_nothing(
         job_id = job_of(tus.patch(begun, 0, FILE[:200_000]))
         done = job_of(tus.patch(whole, 0, FILE))
         assert client.wait(done)["status"] == "completed"
-        assert len(stored()) == 2
+        until(lambda: len(stored()) == 2, "the bytes of the completed job are gone, those of the others are not")
         psql("update ingest.uploads set expires_at = now() - interval '1 s'")
         for path in (empty, begun):
             assert tus.patch(path, 0, b"").status_code in (404, 410)

@@ -8,18 +8,27 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.needed import missing
 from tests.processes import Process
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 PATIENCE_MS = 90_000
+# Of an upload that is interrupted; with 1000 the tests take minutes.
+UPLOAD_MB = int(os.environ.get("INGEST_TEST_UPLOAD_MB", "45"))
 SIZES = {"phone": (360, 740), "desk": (1280, 800), "wall": (2560, 1440)}
 
+# What a browser says of a request that fails, when the test has made it fail.
+LOST = r"net::ERR_|Failed to load resource"
+
+HEADER = "id,name\n"
 Opened = Callable[..., "Watched"]
+Shot = Callable[[Any, str], None]
 
 
 class Watched:
@@ -67,7 +76,7 @@ def chromium() -> Iterator[playwright.Browser]:
     """The Chromium of this machine, or the one that INGEST_TEST_BROWSER names; none is ever downloaded."""
     program = _program()
     if program is None:
-        pytest.skip(f"none of {', '.join(PROGRAMS)} is installed (INGEST_TEST_BROWSER names another)")
+        missing(f"no Chromium: none of {', '.join(PROGRAMS)} is installed (INGEST_TEST_BROWSER names another)")
     driver = _driver()
     try:
         # Its own sandbox needs rights that containers do not have; it only ever sees our pages.
@@ -97,7 +106,7 @@ def opened(chromium: playwright.Browser) -> Iterator[Opened]:
 
 
 @pytest.fixture
-def shot(request: pytest.FixtureRequest) -> Callable[[playwright.Page, str], None]:
+def shot() -> Shot:
     """Keep a picture in the folder that INGEST_TEST_PICTURES names, if it does."""
     folder = os.environ.get("INGEST_TEST_PICTURES")
 
@@ -107,3 +116,13 @@ def shot(request: pytest.FixtureRequest) -> Callable[[playwright.Page, str], Non
             page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
 
     return keep
+
+
+@pytest.fixture
+def large_csv(tmp_path: Path) -> Path:
+    """More than one request carries; INGEST_TEST_UPLOAD_MB says how many megabytes."""
+    line = "x" * 290
+    with (path := tmp_path / "large.csv").open("w", encoding="ascii") as file:
+        file.write(HEADER)
+        file.writelines(f"{number},{line}\n" for number in range(UPLOAD_MB * 1_000_000 // 300))
+    return path

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ingest.assets import FOLDER
+from tests.needed import missing
 
 # Far above what anything takes; npm may have to fetch.
 PATIENCE_S = 240
@@ -28,7 +29,7 @@ OPTIONS = [
 def test_the_modules_keep_to_their_types(tmp_path: Path) -> None:
     npm = shutil.which("npm")
     if npm is None or shutil.which("node") is None:
-        pytest.skip("node and npm are not installed")
+        missing("node and npm are not installed")
     shutil.copy(Path(__file__).parent / "package.json", tmp_path)
     install = [npm, "install", "--no-audit", "--no-fund", "--no-save", "--ignore-scripts"]
     try:

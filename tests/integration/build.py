@@ -13,7 +13,7 @@ from uuid_utils.compat import uuid7
 
 from ingest.chunk import ChunkCut
 from ingest.database import Database
-from ingest.database.pool import connect
+from ingest.database.opening import connect
 from ingest.dialect import Dialect
 from ingest.job import NewJob
 from ingest.jobs import Jobs

@@ -10,7 +10,7 @@ import pytest
 
 from ingest.database import Record
 from ingest.job import JobState
-from ingest.jobs import view_from
+from ingest.jobviews import view_from
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 COUNTS = ("inserted", "updated", "unchanged", "skipped", "rejected")

@@ -8,7 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from ingest.errors import SettingsError
-from ingest.settings import LEAST_SIDE_CONNECTIONS, SHOWN_CHARACTERS, SIDE_CONNECTIONS, Settings, masked, variables
+from ingest.settings import LEAST_SIDE_CONNECTIONS, SIDE_CONNECTIONS, Settings, variables
+from ingest.variables import SHOWN_CHARACTERS, masked
 
 
 def refused(**environment: str) -> str:

@@ -120,7 +120,7 @@ def _list(kinds: Mapping[str, Kind]) -> Json:
         "Jobs, newest first.",
         answer("A page.", schema("JobPage"), example=examples.JOBS),
         errors=("E_OPTION", *DATABASE_ERRORS),
-        parameters=use("page", "limit", "status", "of_dataset"),
+        parameters=use("page", "limit", "status", "of_dataset", "of_filename"),
         kinds=kinds,
     )
 

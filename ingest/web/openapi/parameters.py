@@ -16,6 +16,7 @@ QUERY: Json = {
     "limit": ("items of a page", whole(minimum=1, maximum=MAX_LIMIT, default=DEFAULT_LIMIT), 10),
     "status": ("only jobs that stand there", word(["", *JobState]), "completed"),
     "of_dataset": ("only jobs of a dataset", CELL, "customers"),
+    "of_filename": ("only jobs whose file's name contains this, of the newest 100,000; case is ignored", CELL, "march"),
     "dataset": (
         "where the rows go: a definition, `schema.table`, or `auto` for the definition that fits the header",
         text(minLength=1, maxLength=MAX_VALUE_CHARS),
@@ -86,7 +87,7 @@ ANSWER_HEADERS: Json = {
     "Retry-After": whole("seconds to wait"),
     "WWW-Authenticate": text("which kind of key is asked for"),
     "ETag": text("changes with the answer"),
-    "Set-Cookie": text("keeps the key, or forgets it"),
+    "Set-Cookie": text("keeps the token of a session, or forgets it"),
     "Content-Encoding": text("gzip, where the client takes it"),
     "Vary": text("request headers that the answer depends on"),
     "Allow": text("methods of this path"),
@@ -111,6 +112,7 @@ def parameters() -> Json:
     """Return the components: names of query parameters as they are, those of headers behind `header_`."""
     found = {name: parameter("query", name, *rest) for name, rest in QUERY.items()}
     found["of_dataset"]["name"] = "dataset"
+    found["of_filename"]["name"] = "filename"
     found["optional_dataset"] = found["dataset"]
     found["dataset"] = {**found["dataset"], "required": True}
     found["preview_dataset"] = {**found["optional_dataset"], "description": "default: auto"}

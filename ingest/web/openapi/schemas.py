@@ -111,6 +111,15 @@ WORKER: Json = {
     "batches_in_flight": thing("read and not committed", {"queued": whole(), "writing": whole()}),
     "last_batch_s": maybe(number("seconds that the last batch took")),
 }
+WORKER_OF_ALL: Json = {
+    "id": jobschemas.UUID,
+    "host": text(),
+    "pid": whole(),
+    "version": text(),
+    "draining": flag(),
+    "heartbeat_age_s": number("seconds since the database last heard of it"),
+    "chunks": whole("at work"),
+}
 QUEUE: Json = {"pending": whole("chunks"), "processing": whole("chunks"), "oldest_age_s": maybe({"type": "number"})}
 STATUSES = ("ok", "starting", "draining", "database_unavailable")
 
@@ -147,6 +156,7 @@ STATS: Json = {
     "jobs": thing("by state", {"total": whole(), **{state.value: whole() for state in JobState}}),
     "rows_per_second": number("of all jobs at work"),
     "queue": thing("of all workers", QUEUE),
+    "workers": listed(thing("a process that loads", WORKER_OF_ALL), "those heard of within the last hour"),
     "lately": thing("what has ended", LATELY),
 }
 

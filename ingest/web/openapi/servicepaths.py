@@ -17,27 +17,21 @@ PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
 def service_paths(kinds: Mapping[str, Kind]) -> Json:
     """Return the paths of datasets, statistics, probes and documentation."""
-    data = partial(reading, tag="datasets", kinds=kinds, scopes=("upload", "read"))
-    open_to_all = partial(operation, tag="service", kinds=kinds, scopes=())
+    return {**_datasets(kinds), **_figures(kinds), **_probes(kinds), **_documents(kinds), **_page(kinds)}
+
+
+def _datasets(kinds: Mapping[str, Kind]) -> Json:
+    errors = ("E_OPTION", "E_DATASET_UNKNOWN", *DATABASE_ERRORS)
+    read = partial(reading, tag="datasets", kinds=kinds, scopes=("upload", "read"), errors=errors)
+    all_of_them, one = answer("All of them.", schema("DatasetList")), answer("The dataset.", schema("Dataset"))
+    every = read("list_datasets", summary="Every dataset that files can be sent for.", ok=all_of_them)
+    named = read("get_dataset", summary="One dataset.", ok=one, parameters=use("name"))
+    return {f"{BASE}/datasets": {"get": every}, f"{BASE}/datasets/{{name}}": {"get": named}}
+
+
+def _figures(kinds: Mapping[str, Kind]) -> Json:
     metrics = answer("Prometheus' text format.", text(), media=PROMETHEUS, example=examples.METRICS)
     return {
-        f"{BASE}/datasets": {
-            "get": data(
-                "list_datasets",
-                summary="Every dataset that files can be sent for.",
-                ok=answer("All of them.", schema("DatasetList")),
-                errors=("E_OPTION", "E_DATASET_UNKNOWN", *DATABASE_ERRORS),
-            )
-        },
-        f"{BASE}/datasets/{{name}}": {
-            "get": data(
-                "get_dataset",
-                summary="One dataset.",
-                ok=answer("The dataset.", schema("Dataset")),
-                errors=("E_OPTION", "E_DATASET_UNKNOWN", *DATABASE_ERRORS),
-                parameters=use("name"),
-            )
-        },
         f"{BASE}/stats": {
             "get": reading(
                 "get_stats",
@@ -47,33 +41,6 @@ def service_paths(kinds: Mapping[str, Kind]) -> Json:
                 errors=("E_OPTION", *DATABASE_ERRORS),
                 scopes=("metrics",),
                 kinds=kinds,
-            )
-        },
-        "/health": {
-            "get": open_to_all(
-                "get_health",
-                summary="The state of the process, with 200 whatever it is.",
-                description="Where keys are in use, more than the status is told to a key of the scope metrics only.",
-                answers={200: answer("The state.", {"anyOf": [schema("Health"), schema("Status")]})},
-            )
-        },
-        "/health/live": {
-            "get": open_to_all(
-                "is_alive", summary="Whether the process answers.", answers={200: answer("It does.", schema("Status"))}
-            )
-        },
-        "/health/ready": {
-            "get": open_to_all(
-                "is_ready",
-                summary="Whether new work is welcome.",
-                answers={
-                    200: answer("It is.", schema("Status"), example={"status": "ok"}),
-                    503: answer(
-                        "Not while starting, draining or without database.",
-                        schema("Status"),
-                        example={"status": "draining"},
-                    ),
-                },
             )
         },
         "/metrics": {
@@ -86,8 +53,29 @@ def service_paths(kinds: Mapping[str, Kind]) -> Json:
                 kinds=kinds,
             )
         },
-        **_documents(kinds),
-        **_page(kinds),
+    }
+
+
+def _probes(kinds: Mapping[str, Kind]) -> Json:
+    probe = partial(operation, tag="service", kinds=kinds, scopes=())
+    status = schema("Status")
+    ready = answer("It is.", status, example={"status": "ok"})
+    not_now = answer("Not while starting, draining or without database.", status, example={"status": "draining"})
+    return {
+        "/health": {
+            "get": probe(
+                "get_health",
+                summary="The state of the process, with 200 whatever it is.",
+                description="Where keys are in use, more than the status is told to a key of the scope metrics only.",
+                answers={200: answer("The state.", {"anyOf": [schema("Health"), status]})},
+            )
+        },
+        "/health/live": {
+            "get": probe("is_alive", summary="Whether the process answers.", answers={200: answer("It does.", status)})
+        },
+        "/health/ready": {
+            "get": probe("is_ready", summary="Whether new work is welcome.", answers={200: ready, 503: not_now})
+        },
     }
 
 
@@ -129,7 +117,7 @@ def _page(kinds: Mapping[str, Kind]) -> Json:
     )
     page_file["responses"]["200"]["headers"] |= {name: ref("headers", name) for name in ("Vary", "Content-Encoding")}
     cookie = {"headers": {"Set-Cookie": ref("headers", "Set-Cookie")}}
-    gone = {"description": "The browser has no key any more."}
+    gone = {"description": "The browser has no session any more."}
     return {
         "/": {
             "get": one(
@@ -147,14 +135,18 @@ def _page(kinds: Mapping[str, Kind]) -> Json:
             ),
             "post": one(
                 "sign_in",
-                summary="Keep the key of the request in a cookie, for the page.",
-                description="HttpOnly, SameSite=Strict. With it alone, changes must come from our own origin.",
+                summary="Begin a session with the key of the request, for the page; a cookie holds its token.",
+                description="HttpOnly, SameSite=Strict, for 12 hours. With it, changes must come from our own origin.",
                 answers={200: answer("The caller.", schema("Session")) | cookie},
-                errors=("E_OPTION",),
+                errors=("E_OPTION", *DATABASE_ERRORS),
                 scopes=("upload", "read", "control", "metrics", "admin"),
             ),
             "delete": one(
-                "sign_out", summary="Forget the cookie.", errors=("E_OPTION",), answers={204: gone | cookie}, scopes=()
+                "sign_out",
+                summary="End the session.",
+                errors=("E_OPTION", *DATABASE_ERRORS),
+                answers={204: gone | cookie},
+                scopes=(),
             ),
         },
     }

@@ -45,6 +45,9 @@ export function blank(title, text, ...actions) {
   return h('div', { class: 'blank' }, h('p', { class: 'strong' }, title), text && h('p', {}, text), ...actions)
 }
 
+/** The same where it is all there is to see: with a heading, by which readers of screens find it. */
+export const nothing = (title, text, ...actions) => h('div', { class: 'blank' }, h('h1', {}, title), text && h('p', {}, text), ...actions)
+
 /** The state of a job as a word with its colour. */
 export const badge = (status) => h('span', { class: `badge ${status}` }, status)
 

@@ -1,15 +1,15 @@
 // One job, live: state, progress, counts that add up, rate, chunks, errors in words, and what can be done with it.
 
 import { ask, jobPath, json } from './api.js'
-import { badge, blank, confirmed, h, put, say, titled } from './dom.js'
-import { count, moment, percent, size, span } from './format.js'
+import { badge, confirmed, h, nothing, put, say, titled } from './dom.js'
+import { count, counted, moment, percent, size, span } from './format.js'
 import { rejectsOf } from './rejects.js'
 import { may } from './store.js'
 import { follow } from './stream.js'
 
 const FINAL = ['completed', 'failed', 'cancelled']
 // Chunks that are shown one by one; beyond them the strip shows shares.
-const MOST_CHUNKS = 500
+const MOST_CHUNKS = 100
 const SAMPLES = 90
 const CHUNK_STATES = ['completed', 'processing', 'pending', 'failed']
 const COUNTS = [['inserted_rows', 'Inserted'], ['updated_rows', 'Updated'], ['unchanged_rows', 'Unchanged'], ['skipped_rows', 'Skipped'], ['failed_rows', 'Rejected']]
@@ -32,13 +32,13 @@ export function showJob(main, id) {
     listen()
     clock = setInterval(() => job && view.time(job), 1000)
   }, (problem) => {
-    if (!left && problem.status !== 401) put(main, blank(problem.status === 404 ? 'There is no such job' : 'The job cannot be shown', problem.message, h('a', { href: '#/' }, 'All jobs')))
+    if (!left && problem.status !== 401) put(main, nothing(problem.status === 404 ? 'There is no such job' : 'The job cannot be shown', problem.message, h('a', { href: '#/' }, 'All jobs')))
   })
 
   function listen() {
     stop()
     if (FINAL.includes(job.status)) return
-    stop = follow(id, { job: take, live: view.live, gone: () => put(main, blank('The job was deleted', '', h('a', { href: '#/' }, 'All jobs'))) })
+    stop = follow(id, { job: take, live: view.live, gone: () => put(main, nothing('The job was deleted', '', h('a', { href: '#/' }, 'All jobs'))) })
   }
 
   function take(found) {
@@ -93,7 +93,6 @@ function parts(act) {
   const stale = h('p', { class: 'soft', hidden: true }, 'The connection is interrupted; these numbers may be old. Connecting again…')
   const numbers = Object.fromEntries(COUNTS.map(([key]) => [key, h('dd', { class: 'n' })]))
   const sum = h('dd', { class: 'n' })
-  const whole = h('dt', { class: 'n' }, 'Records')
   const rate = h('span', { class: 'n' })
   const line = document.createElementNS('http://www.w3.org/2000/svg', 'polyline')
   const chart = document.createElementNS('http://www.w3.org/2000/svg', 'svg')
@@ -104,19 +103,19 @@ function parts(act) {
   const chunks = strip()
   const buttons = Object.fromEntries([['pause', 'Pause'], ['resume', 'Resume'], ['retry', 'Retry failed chunks'], ['cancel', 'Cancel'], ['delete', 'Delete']]
     .map(([key, text]) => [key, h('button', { class: key === 'delete' || key === 'cancel' ? 'danger' : '', onclick: () => act(key) }, text)]))
-  const detail = h('dl', { class: 'facts' })
+  const detail = h('dl', { class: 'facts wide' })
+  let ended = /** @type {boolean|null} */ (null) // when it was first seen; then there is no rate to draw
 
   const root = h('section', { 'aria-label': 'Job' },
     h('p', {}, h('a', { href: '#/' }, '← All jobs')),
-    titled('', state), about, stale, error, trouble,
+    titled('', state, h('div', { class: 'acts' }, Object.values(buttons))), about, stale, error, trouble,
     h('div', { class: 'progress' }, bar, done, times),
     h('dl', { class: 'counts' }, COUNTS.map(([key, text]) => h('div', { class: key }, h('dt', {}, text), numbers[key])),
-      h('div', { class: 'sum' }, whole, sum)),
+      h('div', { class: 'sum' }, h('dt', {}, 'Records'), sum)),
     h('div', { class: 'two' },
       h('div', {}, h('h2', {}, 'Rate'), h('div', { class: 'chart' }, chart, rate)),
       h('div', {}, h('h2', {}, 'Chunks'), chunks.root)),
     warnings,
-    h('div', { class: 'row' }, Object.values(buttons)),
     h('details', {}, h('summary', {}, 'Details'), detail))
   root.querySelector('h1').append(name)
 
@@ -124,21 +123,23 @@ function parts(act) {
     const over = FINAL.includes(job.status)
     say(name, job.filename)
     if (state.textContent !== job.status) put(state, badge(job.status))
-    put(about, `${job.dataset} · ${size(job.bytes_received)}${job.mode === 'batches' ? '' : ` · ${job.mode}`}`,
+    put(about, `${job.dataset} · ${size(job.bytes_received)}${job.total_rows === null ? '' : ` · ${counted(job.total_rows, 'record')}`}${job.mode === 'batches' ? '' : ` · ${job.mode}`}`,
       job.parent_id && ' · corrects ', job.parent_id && h('a', { href: `#/jobs/${job.parent_id}` }, 'an earlier file'))
     bar.value = job.progress
+    bar.className = job.status
     say(done, percent(job.progress))
     const total = COUNTS.reduce((all, [key]) => all + job[key], 0)
     for (const [key] of COUNTS) say(numbers[key], count(job[key]))
     numbers.failed_rows.classList.toggle('bad', job.failed_rows > 0)
     say(sum, count(total))
-    say(whole, over || job.total_rows === null ? 'Records' : `Records of ${count(job.total_rows)}`)
     say(rate, job.rows_per_second ? `${count(Math.round(job.rows_per_second))} rows/s` : job.status === 'paused' ? 'paused' : '–')
     const top = Math.max(...rates, 1)
     line.setAttribute('points', rates.map((one, at) => `${SAMPLES - rates.length + at},${(29 - (one / top) * 27).toFixed(1)}`).join(' '))
-    chart.toggleAttribute('hidden', over && rates.length < 2)
+    ended ??= over
+    chart.toggleAttribute('hidden', ended)
     chunks.update(job)
     error.hidden = !job.error
+    error.classList.toggle('calm', job.status === 'cancelled')
     if (job.error) say(error, `${job.error.message} (${job.error.code})`)
     put(warnings, (job.warnings || []).map((one) => h('li', {}, one.message || one.code)))
     const can = may('control')
@@ -177,10 +178,11 @@ function strip() {
 
   function update(job) {
     const total = CHUNK_STATES.reduce((all, key) => all + job.chunks[key], 0)
-    const now = JSON.stringify(job.chunks)
+    const now = JSON.stringify([job.chunks, job.status])
     if (now === last) return
     last = now
-    const text = CHUNK_STATES.filter((key) => job.chunks[key]).map((key) => `${count(job.chunks[key])} ${key}`).join(', ') || 'none yet'
+    const word = (key) => (key === 'failed' && job.status === 'cancelled' ? 'not loaded' : key)
+    const text = CHUNK_STATES.filter((key) => job.chunks[key]).map((key) => `${count(job.chunks[key])} ${word(key)}`).join(', ') || 'none yet'
     say(words, text)
     marks.setAttribute('aria-label', `chunks: ${text}`)
     if (total > MOST_CHUNKS || !total) shares(job.chunks)

@@ -1,12 +1,15 @@
 // The history: every job in pages, newest first, with a filter. Asked again every two seconds while it is in view.
 
-import { BASE, json, query } from './api.js'
+import { BASE, jobPath, json, query } from './api.js'
 import { badge, blank, h, pager, put, titled } from './dom.js'
 import { ago, count, moment, percent, size } from './format.js'
 import { state } from './store.js'
 
 const LIMIT = 25
 const AGAIN_MS = 2000
+// After the last letter that was typed.
+const TYPED_MS = 250
+const ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
 const STATES = ['receiving', 'pending', 'processing', 'paused', 'completed', 'failed', 'cancelled']
 
 /** @param {HTMLElement} main @returns {() => void} leave */
@@ -16,14 +19,15 @@ export function showJobs(main) {
   const feet = h('div')
   let timer = 0
   let last = ''
+  let asked = 0
   let left = false
 
   const choose = h('select', { 'aria-label': 'State', onchange: () => ask({ status: choose.value }) },
     h('option', { value: '' }, 'all states'), STATES.map((name) => h('option', { value: name }, name)))
   const dataset = h('select', { 'aria-label': 'Dataset', onchange: () => ask({ dataset: dataset.value }) },
     h('option', { value: '' }, 'all datasets'), (state.datasets || []).map((one) => h('option', { value: one.name }, one.name)))
-  const text = h('input', { type: 'search', placeholder: 'Search this page', 'aria-label': 'Search names on this page',
-    oninput: () => { filter.text = text.value; last = ''; again() } })
+  const text = h('input', { type: 'search', class: 'search', placeholder: 'File name or job id', 'aria-label': 'Search by file name or job id', maxLength: 255, spellcheck: false,
+    oninput: () => { clearTimeout(timer); timer = setTimeout(() => ask({ text: text.value.trim() }), TYPED_MS) } })
   choose.value = filter.status
   dataset.value = filter.dataset
   text.value = filter.text
@@ -40,26 +44,36 @@ export function showJobs(main) {
     clearTimeout(timer)
     timer = setTimeout(again, AGAIN_MS)
     if (document.hidden && last) return
+    const mine = ++asked
     try {
-      const found = await json(`${BASE}/jobs${query({ page: filter.page, limit: LIMIT, status: filter.status, dataset: filter.dataset })}`)
-      if (left) return
+      const found = await find()
+      if (left || mine !== asked) return
       if (!found.jobs.length && filter.page > 1) return ask({})
       const now = JSON.stringify(found)
       if (now !== last) draw(found)
       last = now
     } catch (problem) {
-      if (left) return
+      if (left || mine !== asked) return
       if (!last && problem.status !== 401) put(list, blank('The jobs cannot be shown', problem.message))
     }
   }
 
-  function draw(found) {
-    const word = filter.text.toLowerCase()
-    const jobs = found.jobs.filter((job) => `${job.filename} ${job.dataset} ${job.id}`.toLowerCase().includes(word))
-    put(feet, found.total > LIMIT && pager(filter.page, LIMIT, found.total, (page) => ask({ page })))
+  /** A page of the jobs that fit the filter; a whole id stands for that job alone. */
+  async function find() {
+    if (!ID.test(filter.text)) return json(`${BASE}/jobs${query({ page: filter.page, limit: LIMIT, status: filter.status, dataset: filter.dataset, filename: filter.text })}`)
+    try {
+      return { jobs: [await json(jobPath(filter.text))], total: 1 }
+    } catch (problem) {
+      if (problem.status !== 404) throw problem
+      return { jobs: [], total: 0 }
+    }
+  }
+
+  function draw({ jobs, total }) {
+    put(feet, total > LIMIT && pager(filter.page, LIMIT, total, (page) => ask({ page })))
     if (!jobs.length) {
-      const filtered = filter.status || filter.dataset || word
-      put(list, filtered ? blank('No job fits', 'Choose another state or dataset, or another word.')
+      const clear = h('button', { onclick: () => { text.value = choose.value = dataset.value = ''; ask({ status: '', dataset: '', text: '' }) } }, 'Show all jobs')
+      put(list, filter.status || filter.dataset || filter.text ? blank('No job fits', 'Choose another state or dataset, or search for another name.', clear)
         : blank('No jobs yet', 'Send a CSV file: every good row is loaded once, every bad row is kept with its reason.',
           h('a', { class: 'button main', href: '#/send' }, 'Send files')))
       return
@@ -79,7 +93,7 @@ function row(job) {
   return h('tr', {},
     h('td', { class: 'file' }, h('a', { href: `#/jobs/${job.id}`, title: job.filename }, h('bdi', {}, job.filename)), h('span', { class: 'soft' }, job.dataset)),
     h('td', {}, badge(job.status)),
-    h('td', { class: 'bar' }, h('progress', { max: 1, value: job.progress, 'aria-label': `progress of ${job.filename}` }), h('span', { class: 'n' }, percent(job.progress))),
+    h('td', { class: 'bar' }, h('progress', { class: job.status, max: 1, value: job.progress, 'aria-label': `progress of ${job.filename}` }), h('span', { class: 'n' }, percent(job.progress))),
     h('td', { class: 'n' }, count(job.processed_rows)),
     h('td', { class: job.failed_rows ? 'n bad' : 'n' }, count(job.failed_rows)),
     h('td', { class: 'n' }, size(job.bytes_received)),

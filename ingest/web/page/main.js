@@ -1,7 +1,7 @@
 // Where the page begins: who we are, which view the address names, and whether the service is there.
 
 import { BASE, heard, json } from './api.js'
-import { blank, h, put, say } from './dom.js'
+import { h, nothing, put, say } from './dom.js'
 import { showJob } from './job.js'
 import { showJobs } from './jobs.js'
 import { showSend } from './send.js'
@@ -36,7 +36,7 @@ function route(moved) {
   }
   if (state.locked !== null) leave = showSignIn(main, begin)
   else if (path && view) leave = view(main, path.exec(location.hash)?.[1] || '')
-  else put(main, blank('There is nothing here', '', h('a', { href: '#/' }, 'All jobs')))
+  else put(main, nothing('There is nothing here', '', h('a', { href: '#/' }, 'All jobs')))
   if (moved) main.focus({ preventScroll: true })
 }
 
@@ -83,6 +83,7 @@ watch(() => {
   const badge = at('service')
   say(badge, word)
   badge.className = `service ${word}`
+  badge.title = `The service: ${word}`
   const text = !reachable ? 'The service does not answer. Uploads wait and go on by themselves; what is shown may be old.'
     : draining ? 'The service is stopping: it takes no new files. Uploads wait and go on by themselves when it is back.'
       : word === 'ok' || word === 'connecting' ? '' : `The service is not well: ${word}.`

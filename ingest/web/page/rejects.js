@@ -20,6 +20,7 @@ export function rejectsOf(id) {
   const rows = h('div')
   const resolved = h('select', { 'aria-label': 'Which rejects', onchange: () => ask_(1) },
     [['', 'all'], ['false', 'open'], ['true', 'resolved']].map(([value, text]) => h('option', { value }, text)))
+  const every = h('button', { hidden: true, onclick: () => choose('', '') }, 'Show every reason')
   const filter = { code: '', column: '' }
   let job = /** @type {any} */ (null)
   let shown = ''
@@ -35,7 +36,7 @@ export function rejectsOf(id) {
   put(root, h('div', { class: 'titled' }, h('h2', {}, 'Rejects'), total),
     h('p', { class: 'soft' }, 'Download the rejects, correct them in the file, and send it again as it is: the added columns are recognised.'),
     h('div', { class: 'row' }, download, correct, file), groups,
-    h('div', { class: 'row filters' }, h('label', {}, 'Show ', resolved), h('button', { onclick: () => choose('', '') }, 'Every reason')), rows)
+    h('div', { class: 'row filters' }, h('label', {}, 'Show ', resolved), every), rows)
 
   function update(found) {
     job = found
@@ -64,19 +65,31 @@ export function rejectsOf(id) {
 
   function choose(column, code) {
     Object.assign(filter, { column, code })
+    every.hidden = !code
+    marks()
     ask_(1)
   }
 
+  /** The reason that is looked at stands out among the others. */
+  function marks() {
+    for (const line of groups.querySelectorAll('tbody tr')) {
+      const is = !!filter.code && line.dataset.reason === `${filter.column}/${filter.code}`
+      line.classList.toggle('chosen', is)
+      line.querySelector('button').setAttribute('aria-pressed', String(is))
+    }
+  }
+
   function drawGroups(summary) {
-    put(groups, h('table', {},
+    put(groups, h('table', { class: 'groups' },
       h('thead', {}, h('tr', {}, ['Column', 'Code', 'Count', 'Resolved', 'First examples'].map((name) => h('th', { scope: 'col' }, name)))),
-      h('tbody', {}, summary.groups.map((group) => h('tr', {},
-        h('td', {}, h('button', { class: 'link', onclick: () => choose(group.column, group.code) }, h('bdi', {}, group.column || 'the whole record'))),
+      h('tbody', {}, summary.groups.map((group) => h('tr', { 'data-reason': `${group.column || ''}/${group.code}` },
+        h('td', {}, h('button', { class: 'link', title: 'Show these records only', onclick: () => choose(group.column || '', group.code) }, h('bdi', {}, group.column || 'the whole record'))),
         h('td', {}, h('a', { href: `/docs/problems#${group.code}`, target: '_blank', rel: 'noopener' }, group.code)),
         h('td', { class: 'n' }, count(group.count)),
         h('td', { class: 'n' }, count(group.resolved)),
         h('td', { class: 'wrap' }, group.examples.slice(0, 3).map((one) => h('div', {},
           h('span', { class: 'soft n' }, `line ${one.line} `), one.value !== null && h('mark', {}, h('bdi', {}, one.value || '(empty)')), ` ${one.message}`))))))))
+    marks()
   }
 
   async function ask_(page) {

@@ -11,6 +11,7 @@ import { isPacked } from './whole.js'
 // What of a file is looked at; the service takes up to 1 MiB.
 const SAMPLE_BYTES = 256 * 1024
 const ROWS = 8
+const FINAL = ['completed', 'failed', 'cancelled']
 
 /** @param {HTMLElement} main @returns {() => void} leave */
 export function showSend(main) {
@@ -51,7 +52,7 @@ export function showSend(main) {
 
 const datasetOf = (send) => (state.datasets || []).find((one) => one.name === (send.dataset || send.preview?.dataset))
 const needs = (send) => Object.entries(datasetOf(send)?.parameters || {})
-const ready = (send) => send.state === 'draft' && send.preview && !send.preview.missing?.length && needs(send).every(([name, one]) => !one.required || send.options[name])
+const ready = (send) => send.state === 'draft' && send.preview && !send.preview.problems.some((text) => SAID[text.split(': ')[0]]) && needs(send).every(([name, one]) => !one.required || send.options[name])
 
 function upload(send) {
   send.dataset ||= send.preview?.dataset || ''
@@ -120,11 +121,11 @@ function cardOf(send) {
     sent.root.hidden = drafting
     load.root.hidden = drafting || !job
     const left = send.rate > 0 ? `, ${span(Math.ceil((send.file.size - send.sent) / send.rate))} left` : ''
-    const words = { waiting: 'waits for its turn', paused: 'paused', retrying: 'waits for the service, goes on by itself', sent: 'done', failed: 'stopped' }
+    const words = { waiting: 'waits for its turn', paused: 'paused', retrying: 'waits for the service', sent: 'done', failed: 'stopped' }
     sent.set(send.data.size ? send.sent / send.data.size : Number(at === 'sent'), at === 'uploading' ? `${send.rate ? `${size(send.rate)}/s` : ''}${left}` : words[at] || '')
     if (job) {
-      const speed = job.status === 'processing' && job.rows_per_second ? `${count(Math.round(job.rows_per_second))} rows/s${job.eta_seconds !== null ? `, ${span(Math.ceil(job.eta_seconds))} left` : ''}` : job.status
-      load.set(job.progress, speed)
+      const speed = job.status === 'processing' && job.rows_per_second ? `${count(Math.round(job.rows_per_second))} rows/s${job.eta_seconds !== null ? `, ${span(Math.ceil(job.eta_seconds))} left` : ''}` : FINAL.includes(job.status) ? '' : job.status
+      load.set(job.progress, speed, job.status)
       if (result.dataset.now !== `${job.status} ${job.processed_rows} ${job.failed_rows}`) {
         result.dataset.now = `${job.status} ${job.processed_rows} ${job.failed_rows}`
         put(result, badge(job.status), ' ', `${counted(job.processed_rows, 'row')} in the table`, job.failed_rows ? `, ${count(job.failed_rows)} rejected. ` : '. ',
@@ -134,6 +135,7 @@ function cardOf(send) {
     } else put(result)
     const text = drafting ? send.problem : at === 'retrying' || !job?.error ? send.error : job.error.message
     error.hidden = !text
+    error.className = at === 'retrying' ? 'soft' : 'error'
     say(error, text || '')
     say(phase, drafting ? (send.preview ? '' : send.problem ? '' : 'reading…') : send.parent ? 'corrected file' : '')
     go.hidden = !drafting
@@ -154,9 +156,12 @@ function bar(name) {
   const note = h('span', { class: 'soft n' })
   return {
     root: h('div', { class: 'progress' }, h('span', { class: 'name' }, name), progress, done, note),
-    set(part, text) { progress.value = part; say(done, percent(part)); say(note, text) },
+    set(part, text, kind = '') { progress.value = part; progress.className = kind; say(done, percent(part)); say(note, text) },
   }
 }
+
+/** A control with its label, on one line however narrow the window is. */
+const field = (id, text, control) => h('span', { class: 'field' }, h('label', { for: id }, text), control)
 
 /** How the file is read: dataset, dialect, columns, first rows, problems; each choice asks the service again. */
 function drawDraft(root, send) {
@@ -168,12 +173,12 @@ function drawDraft(root, send) {
   const delimiter = h('select', { id: `${id}s`, onchange: () => { Object.assign(send, { delimiter: delimiter.value, renamed: {} }); look(send) } },
     Object.entries(DELIMITER_NAMES).map(([value, name]) => h('option', { value }, name)))
   delimiter.value = send.delimiter || ','
-  put(root, h('div', { class: 'row filters' }, h('label', { for: `${id}d` }, 'Dataset'), dataset, h('label', { for: `${id}s` }, 'Separated by'), delimiter,
-    needs(send).map(([name, one]) => [h('label', { for: id + name }, `${name}${one.required ? ' *' : ''}`),
-      h('input', { id: id + name, value: send.options[name] || '', placeholder: one.description || '', oninput: (event) => { send.options[name] = event.target.value.trim(); changed() } })])))
+  put(root, h('div', { class: 'row filters' }, field(`${id}d`, 'Dataset', dataset), field(`${id}s`, 'Separated by', delimiter),
+    needs(send).map(([name, one]) => field(id + name, `${name}${one.required ? ' *' : ''}`,
+      h('input', { id: id + name, value: send.options[name] || '', placeholder: one.description || '', oninput: (event) => { send.options[name] = event.target.value.trim(); changed() } })))))
   if (!found) return
   const problems = found.problems.map(sentence)
-  fill(root, problems.length ? h('ul', { class: 'warnings' }, problems.map((text) => h('li', {}, text))) : h('p', { class: 'soft good' }, 'The header fits the dataset. Values are checked when the file is loaded.'),
+  fill(root, h('p', { class: 'soft' }, readAs(found)), problems.length ? h('ul', { class: 'warnings' }, problems.map((text) => h('li', {}, text))) : h('p', { class: 'soft good' }, 'The header fits the dataset. Values are checked when the file is loaded.'),
     h('div', { class: 'scroll' }, h('table', {},
       h('thead', {}, h('tr', {}, found.columns.map((one) => h('th', { scope: 'col' }, h('bdi', {}, one.name)))),
         h('tr', { class: 'mapping' }, found.columns.map((one, at) => h('td', {}, target(send, one, at))))),
@@ -181,18 +186,25 @@ function drawDraft(root, send) {
   if (Object.keys(send.renamed || {}).length) fill(root, h('p', { class: 'soft' }, 'The header is sent with the names that you chose; the file on your disk stays as it is.'))
 }
 
+/** What the service made of the beginning of the file. */
+function readAs({ dialect, columns, platform }) {
+  const quote = dialect.quote ? `quoted with ${dialect.quote}` : 'nothing quoted'
+  return `Read as UTF-8, ${DELIMITER_NAMES[dialect.delimiter] || dialect.delimiter} between ${counted(columns.length, 'column')}, ${quote}${platform ? `; an export of ${platform}` : ''}.`
+}
+
 function target(send, one, at) {
   const columns = (datasetOf(send)?.columns || []).map((column) => column.name)
   const words = one.column ? `→ ${one.column}${one.type ? ` (${one.type})` : ''}` : '→ nothing'
   if (!columns.length || send.packed || send.headerEnd < 0) return h('span', { class: one.column ? 'soft' : 'bad' }, words)
-  const select = h('select', { 'aria-label': `column for ${one.name}`, class: one.column ? '' : 'bad',
+  const select = h('select', { 'aria-label': `column for ${one.name}`, title: one.column ? `recognised by “${one.matched ?? one.name}”` : 'not loaded', class: one.column ? '' : 'bad',
     onchange: () => { (send.renamed ||= {})[at] = select.value; look(send) } },
   !one.column && h('option', { value: '' }, '→ nothing'), columns.map((name) => h('option', { value: name }, `→ ${name}`)))
   select.value = one.column || ''
   return select
 }
 
-const SAID = { missing: 'The file lacks a column that the dataset must have', 'more than once': 'These columns stand for the same', unknown: 'The dataset has no such column' }
+/** What keeps a file from being loaded, by the word that begins a problem of the preview. */
+const SAID = { missing: 'The file lacks a column that the dataset must have', 'more than once': 'Several columns stand for the same; choose another for each but one', unknown: 'The dataset has no such column; choose one for each, or take it out of the file' }
 
 /** A problem of the preview as a sentence. */
 function sentence(text) {

@@ -103,6 +103,22 @@ async def test_chunks_of_a_process_of_this_host_that_has_gone(
     assert psql("select count(*) from ingest.workers") == "2"
 
 
+async def test_sessions_that_have_ended_are_forgotten(work: Work, psql: Psql, tmp_path: Path) -> None:
+    """By themselves, or with their key."""
+    psql("""
+        insert into ingest.keys (prefix, secret_sha256, owner, scopes, expires_at, revoked_at) values
+          ('good', sha256('1'), 'ada', '{read}', null, null), ('old', sha256('2'), 'ada', '{read}', now() - interval '1 s', null),
+          ('gone', sha256('3'), 'ada', '{read}', null, now());
+        insert into ingest.sessions (token_sha256, key_id, expires_at)
+          select sha256((prefix || n)::bytea), id, now() + n * interval '1 hour' from ingest.keys, (values (-1), (1)) as v (n);
+    """)
+    await whole_rounds(work, tmp_path)
+    assert (
+        psql("select prefix, s.expires_at > now() from ingest.sessions s join ingest.keys k on k.id = key_id")
+        == "good|t"
+    )
+
+
 async def test_uploads_of_dead_receivers_are_ended(work: Work, psql: Psql, tmp_path: Path) -> None:
     """The job has failed, its chunks and its objects are gone; an upload that is heard of goes on."""
     silent, alive = await receive(work.database, [cut(numbers(5))]), await receive(work.database, [cut(numbers(5))])

@@ -28,7 +28,7 @@ from hypothesis.stateful import (
 
 from ingest.budget import SAMPLE_ROWS
 from ingest.chunk import BatchRange, ChunkCut
-from ingest.database.pool import connect
+from ingest.database.opening import connect
 from ingest.queue import MAX_ATTEMPTS, MAX_CRASHES
 from ingest.statements import statement
 from tests.integration.build import cut, numbers, spec

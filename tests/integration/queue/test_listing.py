@@ -48,6 +48,45 @@ async def test_pages_of_many_jobs_come_from_indexes(
     assert all(newer.created_at >= older.created_at for newer, older in pairwise(found))
 
 
+@pytest.mark.parametrize(("state", "dataset", "owner"), [(None, None, None), ("completed", None, None), ("failed", None, None),
+                                                        (None, "public.t1", None), (None, None, "ada")])  # fmt: skip
+async def test_jobs_are_found_by_a_part_of_their_file_name(
+    database: Database, psql: Psql, state: str | None, dataset: str | None, owner: str | None
+) -> None:
+    """In whatever case; from an index, and with what else is asked for."""
+    psql(FILL)
+    psql(
+        "update ingest.jobs set filename = 'März ' || filename, owner = 'ada' where created_at < now() - interval '1 day'"
+    )
+    psql("vacuum analyze ingest.jobs")
+    for name, *rest in (("page_of_jobs_by_name", 10, 0), ("count_jobs_by_name",)):
+        plan = await database.fetch(f"EXPLAIN {statement(str(name))}", *rest, state, dataset, owner, "mÄrz")
+        assert not [line for (line,) in plan if "Seq Scan" in line or "Sort" in line]
+    condition = "filename like 'März %'"
+    condition += "".join(
+        f" and {name} = '{value}'"
+        for name, value in (("state", state), ("dataset", dataset), ("owner", owner))
+        if value
+    )
+    found, total = await Jobs(database).page(
+        page=1, limit=10, status=state, dataset=dataset, owner=owner, filename="mÄrz"
+    )
+    assert total == int(psql(f"select count(*) from ingest.jobs where {condition}")) > 0
+    assert [str(view.id) for view in found] == psql(
+        f"select id from ingest.jobs where {condition} order by created_at desc limit 10"
+    ).split()
+
+
+async def test_a_part_of_a_file_name_is_no_pattern(database: Database, psql: Psql) -> None:
+    psql(FILL.replace(str(JOBS), "20"))
+    for text in ("%", "_", "\\", "'"):
+        assert await Jobs(database).page(page=1, limit=10, filename=text) == ([], 0)
+        psql(f"update ingest.jobs set filename = 'a{text.replace(chr(39), chr(39) * 2)}b' where filename = '7.csv'")
+        [view], total = await Jobs(database).page(page=1, limit=10, filename=text)
+        assert (view.filename, total) == (f"a{text}b", 1)
+        psql("update ingest.jobs set filename = '7.csv' where filename like 'a%'")
+
+
 async def test_the_last_page_tells_how_many_there_are(database: Database, psql: Psql) -> None:
     """As the ones before it do; behind the end there is nothing, and the number is still right."""
     psql(FILL)

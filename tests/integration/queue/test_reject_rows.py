@@ -16,7 +16,7 @@ from ingest.chunk import Chunk
 from ingest.database import Database, Session
 from ingest.errors import AccountingError, RequestError
 from ingest.formula import UNGUARDED_SQL, guard
-from ingest.loading.staging import room_for_rejects, write_rejects
+from ingest.loading.storing import close_batch
 from ingest.queue import Queue, commit_batch, resolve_rejects
 from ingest.reject import Reject
 from ingest.rejects import PIECE_RECORDS, RejectFilter, Rejects
@@ -43,13 +43,12 @@ async def store(database: Database, chunk: Chunk, number: int, rejects: list[Rej
     batch = Batch(chunk=chunk, range=extent, data=b"")
     rejected = len({r.line for r in rejects})
 
-    async def unit(session: Session) -> None:
-        room = await room_for_rejects(session, batch)
-        kept = sorted({r.line for r in rejects})[:room]
-        await write_rejects(session, batch, [r for r in rejects if r.line in kept])
-        await commit_batch(session, batch, BatchResult(inserted=extent.records - rejected, rejected=rejected))
+    async def unit(session: Session) -> BatchResult:
+        result = BatchResult(inserted=extent.records - rejected, rejected=rejected, rejects=tuple(rejects))
+        return await close_batch(session, batch, result)
 
-    await database.transact(unit)
+    stored = (await database.transact(unit)).rejects
+    assert stored == tuple(rejects[: len(stored)])
 
 
 async def claimed(database: Database, records: int = 30, *, batch_records: int = 10, **options: object) -> Chunk:

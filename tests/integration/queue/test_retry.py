@@ -10,11 +10,13 @@ import pytest
 import trio
 
 from ingest.budget import Budget
+from ingest.caller import Scope
 from ingest.chunk import Chunk
 from ingest.database import Database
 from ingest.errors import FileError, LeaseLost, RequestError
 from ingest.job import JobState
 from ingest.jobs import Jobs
+from ingest.keys import KeyLimits, Keys
 from ingest.queue import MAX_ATTEMPTS, Queue
 from ingest.retrying import Retrying
 from ingest.settings import Settings
@@ -218,6 +220,23 @@ async def test_the_fate_of_chunks_is_shown(database: Database, storage: Storage)
     assert (second["status"], second["error"], second["next_try_at"], total) == (
         "failed", {"code": "E_NO", "message": "no"}, None, 2
     )  # fmt: skip
+
+
+async def test_a_retried_job_counts_for_its_key_again(
+    database: Database, storage: Storage, retrying: Retrying, psql: Psql
+) -> None:
+    """Not beyond the open jobs that the key may have, whoever asks."""
+    keys = Keys(database)
+    key = await keys.create(owner="ada", scopes=[Scope.UPLOAD], expires_in=None, limits=KeyLimits(open_jobs=1))
+    row = await keys.find(key.prefix)
+    assert row is not None
+    job_id, _, _ = await failed(database, storage, caller=row.caller)
+    other = await make_job(database, [cut(DATA)], caller=row.caller)
+    error = await refusal(retrying, job_id)
+    assert (error.code, error.facts["limit"]) == ("E_QUOTA", "open_jobs")
+    assert (await view(database, job_id)).status is JobState.FAILED
+    await database.value(statement("cancel_job"), other, None)
+    assert (await retrying.retry(job_id)).status is JobState.PENDING
 
 
 async def test_the_retry_itself_looks_at_the_state_again(

@@ -5,24 +5,20 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
 
 import httpx
 import pytest
 import trio
 from hypercorn.typing import ASGIFramework
 
-from ingest.metrics import Metrics
 from ingest.settings import Settings
 from ingest.watching import Watching
 from ingest.web.app import create_app
 from ingest.web.edge import serve_http
 from ingest.web.listening import Address
-from ingest.web.metrics import MetricsPage
 
 from .fakes import (
     FakeControl,
-    FakeDatasets,
     FakeHealth,
     FakeJobs,
     FakeKeys,
@@ -30,7 +26,7 @@ from .fakes import (
     FakeReceiving,
     FakeRejects,
     FakeRetrying,
-    no_request_keys,
+    parts,
 )  # fmt: skip
 
 MAX_UPLOAD_BYTES = 8 * 1024 * 1024
@@ -80,22 +76,11 @@ async def web(nursery: trio.Nursery, settings: Settings) -> AsyncIterator[Web]:
     watching, readings = Watching(jobs), FakeReadings()
     draining, shutdown, stopped = trio.Event(), trio.Event(), trio.Event()
     app = create_app(
-        settings=settings,
-        keys=keys,
-        receiving=receiving,
-        resumable=cast(Any, None),  # tested over the whole service
-        sources=cast(Any, None),
-        jobs=jobs,
-        rejects=rejects,
-        retrying=retrying,
-        control=control,
-        datasets=FakeDatasets(),
-        health=health,
-        request_keys=no_request_keys(),
-        watching=watching,
-        metrics=MetricsPage(Metrics(), readings),
-        draining=draining,
-    )
+        parts(
+            settings, keys=keys, receiving=receiving, jobs=jobs, rejects=rejects, retrying=retrying, control=control,
+            health=health, watching=watching, readings=readings, draining=draining,
+        )
+    )  # fmt: skip
 
     async def serve(task_status: trio.TaskStatus[Address]) -> None:
         await serve_http(app, host="127.0.0.1", port=0, shutdown=shutdown, grace_s=5, task_status=task_status)

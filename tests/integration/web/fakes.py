@@ -20,15 +20,19 @@ from ingest.errors import FileError, IngestError, RequestError
 from ingest.idempotency import RequestKeys
 from ingest.job import JobState, JobView
 from ingest.keys import Grant, KeyRow
+from ingest.metrics import Metrics
 from ingest.receiving import UploadOptions
 from ingest.rejects import RejectFilter, RejectPage
+from ingest.settings import Settings
+from ingest.watching import Watching
+from ingest.web.app import Parts
 from ingest.web.health import (
     BatchesInFlight,
     QueueStatistics,
     ServiceStatistics,
     WorkerStatistics,
 )
-from ingest.web.metrics import Readings
+from ingest.web.metrics import MetricsPage, Readings
 
 
 def job_view(**changes: Any) -> JobView:
@@ -91,6 +95,10 @@ class FakeUpload:
         if self.head.startswith(b"wrong"):
             raise FileError("the header does not fit", code="E_HEADER_MISMATCH", missing=["a"], unknown=["wrong"])
 
+    async def stay(self) -> None:
+        """Say that nobody wants the rest."""
+        raise RequestError("the job no longer takes data", code="E_UPLOAD_GONE")
+
     async def finish(self) -> JobView:
         """Return the job."""
         if self.size == 0:
@@ -150,11 +158,9 @@ class FakeJobs:
         self._ask(job_id=job_id)
         return next((view for view in self.views if view.id == job_id), None)
 
-    async def page(
-        self, *, page: int, limit: int, status: JobState | None, dataset: str | None, owner: str | None
-    ) -> tuple[list[JobView], int]:
+    async def page(self, *, page: int, limit: int, **wanted: JobState | str | None) -> tuple[list[JobView], int]:
         """Return all jobs as one page."""
-        self._ask(page=page, limit=limit, status=status, dataset=dataset, owner=owner)
+        self._ask(page=page, limit=limit, **wanted)
         return self.views, len(self.views)
 
     async def chunks(self, job_id: UUID, *, page: int, limit: int) -> tuple[list[dict[str, Any]], int]:
@@ -301,6 +307,7 @@ class FakeKeys:
 
     def __init__(self) -> None:
         self.rows: dict[str, KeyRow] = {}
+        self.sessions: dict[bytes, KeyRow] = {}
         self.owners: dict[UUID, str] = {}
         self.left: int | None = None
         self.used = 0
@@ -316,6 +323,21 @@ class FakeKeys:
         """Return the key."""
         self._called("find")
         return self.rows.get(prefix)
+
+    async def find_by_session(self, digest: bytes) -> KeyRow | None:
+        """Return the key of the session."""
+        self._called("find_by_session")
+        return self.sessions.get(digest)
+
+    async def begin_session(self, key_id: UUID, digest: bytes, life_s: float) -> None:
+        """Keep the session."""
+        self._called("begin_session")
+        self.sessions[digest] = next(row for row in self.rows.values() if row.id == key_id)
+
+    async def end_session(self, digest: bytes) -> None:
+        """Forget the session."""
+        self._called("end_session")
+        self.sessions.pop(digest, None)
 
     async def note_use(self, key_id: UUID) -> None:
         """Do nothing."""
@@ -392,3 +414,16 @@ class FakeHealth:
         if self.failure is not None:
             raise self.failure
         return QueueStatistics(pending=3, processing=1, oldest_age_s=1.5)
+
+
+def parts(settings: Settings, **own: Any) -> Parts:
+    """What an application over fakes is made of, with some of them the test's own."""
+    jobs = own.get("jobs") or FakeJobs()
+    fakes: dict[str, Any] = {
+        "keys": FakeKeys(), "receiving": FakeReceiving(), "jobs": jobs, "rejects": FakeRejects(),
+        "retrying": FakeRetrying(), "control": FakeControl(), "datasets": FakeDatasets(), "health": FakeHealth(),
+        "watching": Watching(jobs), "draining": trio.Event(), "request_keys": no_request_keys(),
+        "metrics": MetricsPage(Metrics(), own.pop("readings", None) or FakeReadings()),
+        "resumable": None, "sources": None,  # tested over the whole service
+    }  # fmt: skip
+    return Parts(settings=settings, **(fakes | own))

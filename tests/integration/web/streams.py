@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -69,9 +69,9 @@ class Events:
         self._parser = Parser()
         self._text = ""
 
-    async def begin(self, host: str, path: str, last_id: str) -> h11.Response:
+    async def begin(self, host: str, path: str, more: Mapping[str, str]) -> h11.Response:
         """Send the request; returns the head of the answer."""
-        headers = [("Host", host), ("Accept", "text/event-stream"), *([("Last-Event-ID", last_id)] if last_id else [])]
+        headers = [("Host", host), ("Accept", "text/event-stream"), *more.items()]
         for event in (h11.Request(method="GET", target=path, headers=headers), h11.EndOfMessage()):
             await self._stream.send_all(self._http.send(event) or b"")
         response = await self._next()
@@ -101,14 +101,15 @@ class Events:
 
 
 @asynccontextmanager
-async def reading(url: str, last_id: str = "") -> AsyncIterator[Events]:
+async def reading(url: str, last_id: str = "", headers: Mapping[str, str] | None = None) -> AsyncIterator[Events]:
     """Open a stream of server-sent events, on a connection of its own."""
     parts = urlsplit(url)
     assert parts.hostname
     assert parts.port
     async with await trio.open_tcp_stream(parts.hostname, parts.port) as stream:
         events = Events(stream)
-        response = await events.begin(parts.netloc, parts.path, last_id)
+        seen = {"Last-Event-ID": last_id} if last_id else {}
+        response = await events.begin(parts.netloc, parts.path, {**seen, **(headers or {})})
         assert response.status_code == 200
         assert dict(response.headers)[b"content-type"] == b"text/event-stream"
         yield events

@@ -42,9 +42,16 @@ async def test_jobs_come_in_pages(web: Web) -> None:
     web.jobs.views = [job_view(), job_view()]
     body = (await web.client.get(f"{BASE}/jobs")).json()
     assert (body["page"], body["limit"], body["total"], len(body["jobs"])) == (1, 10, 2, 2)
-    assert web.jobs.asked == {"page": 1, "limit": 10, "status": None, "dataset": None, "owner": None}
-    await web.client.get(f"{BASE}/jobs?page=3&limit=500&status=completed&dataset=public.t")
-    assert web.jobs.asked == {"page": 3, "limit": 500, "status": "completed", "dataset": "public.t", "owner": None}
+    assert web.jobs.asked == {"page": 1, "limit": 10, "status": None, "dataset": None, "owner": None, "filename": None}
+    await web.client.get(f"{BASE}/jobs?page=3&limit=500&status=completed&dataset=public.t&filename=%C3%BCb")
+    assert web.jobs.asked == {
+        "page": 3,
+        "limit": 500,
+        "status": "completed",
+        "dataset": "public.t",
+        "owner": None,
+        "filename": "üb",
+    }
 
 
 @pytest.mark.parametrize(

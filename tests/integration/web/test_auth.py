@@ -13,6 +13,7 @@ from ingest.apikey import ApiKey, new_key
 from ingest.caller import Scope
 from ingest.errors import RequestError, UnavailableError
 from ingest.keys import KeyRow
+from ingest.session import new_token
 from ingest.web import auth
 from ingest.web.auth import FRESH_S, NOTED_S, WRONG_BURST, Authenticator, network_of
 
@@ -122,6 +123,53 @@ async def test_requests_a_second_are_held_by_key(autojump_clock: MockClock) -> N
     await authenticator.identify(other.text, HOME)
     await trio.sleep(2)
     await authenticator.identify(slow.text, HOME)
+
+
+async def test_a_session_in_use_costs_a_query_every_few_seconds(autojump_clock: MockClock) -> None:
+    keys = FakeKeys()
+    made(keys)
+    [row] = keys.rows.values()
+    authenticator = Authenticator(keys)
+    token = await authenticator.begin_session(row.id)
+    for _ in range(100):
+        assert await authenticator.identify_session(token, HOME) == row
+    assert keys.calls == ["begin_session", "find_by_session", "note_use"]
+    await trio.sleep(FRESH_S)
+    await authenticator.identify_session(token, HOME)
+    assert keys.calls.count("find_by_session") == 2
+
+
+async def test_a_session_that_was_ended_elsewhere_ends_within_seconds(autojump_clock: MockClock) -> None:
+    """And here at once, though it was checked a moment ago."""
+    keys = FakeKeys()
+    made(keys)
+    [row] = keys.rows.values()
+    here, there = Authenticator(keys), Authenticator(keys)
+    token = await here.begin_session(row.id)
+    for one in (here, there):
+        await one.identify_session(token, HOME)
+    await here.end_session(token)
+    with pytest.raises(RequestError, match="session has ended"):
+        await here.identify_session(token, HOME)
+    await there.identify_session(token, HOME)
+    await trio.sleep(FRESH_S)
+    with pytest.raises(RequestError, match="session has ended"):
+        await there.identify_session(token, HOME)
+
+
+async def test_a_token_is_no_key_and_a_key_no_token(autojump_clock: MockClock) -> None:
+    """Tokens that were never given out cost patience as wrong keys do; what cannot be one costs no query."""
+    keys = FakeKeys()
+    key, authenticator = made(keys), Authenticator(keys)
+    for wrong in ("", key.text, key.prefix, "x" * 42, "\u0661" * 43):
+        with pytest.raises(RequestError, match="session has ended"):
+            await authenticator.identify_session(wrong, HOME)
+    assert keys.calls == []
+    for _ in range(int(WRONG_BURST)):
+        with pytest.raises(RequestError, match="session has ended"):
+            await authenticator.identify_session(new_token(), HOME)
+    with pytest.raises(RequestError, match="too many"):
+        await authenticator.identify_session(new_token(), HOME)
 
 
 async def test_memory_of_keys_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import struct
+from hashlib import sha256
 
 import h2.config
 import h2.connection
@@ -131,6 +132,40 @@ async def test_a_connection_serves_several_requests(web: Web) -> None:
                 while not answer.endswith(b"}\n"):
                     answer += await stream.receive_some()
             assert answer.startswith(b"HTTP/1.1 " + status)
+
+
+@pytest.mark.parametrize("piece", [1, 7, 100, 10_000])
+async def test_a_body_arrives_whole_however_it_is_cut(web: Web, piece: int) -> None:
+    """Two bodies one after the other, the end of the first in one piece with the beginning of the second request."""
+    bodies = [b"a\n" + bytes(range(97, 123)) * 10, b"b\n" + b"1\n" * 200]
+    put = b"PUT /api/v1/csv/upload/a.csv?dataset=t HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%b"
+    sent = b"".join(put % (len(body), body) for body in bodies)
+    pieces = [sent[start : start + piece] for start in range(0, len(sent), piece)]
+    async with await web.connect() as stream:
+        stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for data in pieces:
+            await stream.send_all(data)
+            await trio.testing.wait_all_tasks_blocked()
+        answer = b""
+        with trio.fail_after(5):
+            while answer.count(b"}\n") < len(bodies):
+                answer += await stream.receive_some()
+    assert answer.count(b"HTTP/1.1 202 ") == len(bodies)
+    assert [upload.digest.digest() for upload in web.receiving.uploads] == [sha256(body).digest() for body in bodies]
+
+
+async def test_a_client_that_waits_for_100_continue_is_told_to_go_on(web: Web) -> None:
+    """What it then sends is the body."""
+    head = b"PUT /api/v1/csv/upload/a.csv?dataset=t HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n"
+    async with await web.connect() as stream:
+        await stream.send_all(head)
+        with trio.fail_after(5):
+            assert (await stream.receive_some()).startswith(b"HTTP/1.1 100 ")
+            for data in (b"a", b"\n", b"1", b"\n"):
+                await stream.send_all(data)
+                await trio.testing.wait_all_tasks_blocked()
+            assert (await stream.receive_some()).startswith(b"HTTP/1.1 202 ")
+    assert web.receiving.uploads[0].head == b"a\n1\n"
 
 
 async def test_an_idle_connection_closes_at_once_when_the_server_stops(web: Web) -> None:

@@ -5,38 +5,24 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from functools import partial
-from typing import Any, cast
+from typing import Any
 from uuid import uuid4
 
 import pytest
 import trio
-from trio_websocket import ConnectionClosed
+from trio_websocket import ConnectionClosed, WebSocketConnection
 
 from ingest import watching
 from ingest.errors import UnavailableError
 from ingest.job import JobState, JobView
-from ingest.metrics import Metrics
 from ingest.settings import Settings
-from ingest.watching import Watching
-from ingest.web import edge, protocol, stream
+from ingest.web import auth, edge, protocol, standing, stream
 from ingest.web.app import create_app
-from ingest.web.metrics import MetricsPage
 
 from .conftest import Web
-from .fakes import (
-    FakeControl,
-    FakeDatasets,
-    FakeHealth,
-    FakeJobs,
-    FakeKeys,
-    FakeReadings,
-    FakeReceiving,
-    FakeRejects,
-    FakeRetrying,
-    job_view,
-    no_request_keys,
-)  # fmt: skip
+from .fakes import job_view, parts
 from .streams import Event, messages, reading
+from .test_guard import key_of
 
 BASE = "/api/v1/csv"
 PATIENCE_S = 30.0
@@ -311,6 +297,69 @@ async def test_readers_of_one_job_share_its_looks_and_its_words(web: Web, quick:
     await until(lambda: web.watching.readers == 0)
 
 
+async def test_those_who_come_at_once_cost_one_look(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether there is such a job is asked once for all of them; of one that is not there nobody gets a stream."""
+    view, missing = JOB(), uuid4()
+    web.jobs.views = [view]
+    monkeypatch.setattr(web.jobs, "get", None)  # nobody asks for themselves
+    refused: list[int] = []
+
+    async def ask() -> None:
+        refused.append((await web.client.get(f"{BASE}/jobs/{missing}/stream")).status_code)
+
+    async def read() -> None:
+        async with reading(f"{web.address.url}{BASE}/jobs/{view.id}/stream") as events:
+            assert (await anext(events)).job["id"] == str(view.id)
+
+    with trio.fail_after(PATIENCE_S):
+        async with trio.open_nursery() as nursery:
+            for _ in range(20):
+                nursery.start_soon(read)
+                nursery.start_soon(ask)
+    assert refused == [404] * 20
+    assert web.watching.looks < 10
+    await until(lambda: web.watching.readers == 0)
+
+
+async def ending(socket: WebSocketConnection) -> tuple[list[str], int]:
+    """Read a WebSocket to its end: the names of what was told, and the code of the close."""
+    names: list[str] = []
+    try:
+        while True:
+            names.append(json.loads(await socket.get_message())["event"])
+    except ConnectionClosed as closed:
+        return names, closed.reason.code
+
+
+@pytest.mark.parametrize("ended", [{"revoked": True}, {"expires_in_s": 0.0}])
+async def test_a_key_that_ends_ends_its_streams(
+    web: Web, monkeypatch: pytest.MonkeyPatch, ended: dict[str, Any]
+) -> None:
+    """With a goodbye; those of other keys stay, and a key that is only busy is as good as before."""
+    for module, name in ((standing, "RECHECK_S"), (auth, "FRESH_S"), (stream, "HEARTBEAT_S")):
+        monkeypatch.setattr(module, name, 0.02)
+    view = JOB(owner="ada")
+    show(web, view)
+    web.keys.owners[view.id] = "ada"
+    mine, other = key_of(web, requests_per_second=1), key_of(web)
+    authorization = [(b"Authorization", mine["Authorization"].encode())]
+    url = f"{web.address.url}{BASE}/jobs/{view.id}"
+    with trio.fail_after(PATIENCE_S):
+        async with reading(f"{url}/stream", headers=other) as kept, messages(f"{url}/ws", authorization) as socket:
+            assert (await web.client.get(f"{BASE}/jobs/{view.id}", headers=mine)).status_code == 429
+            asked = web.keys.calls.count("find")
+            await until(lambda: web.keys.calls.count("find") > asked + 10)
+            prefix = next(iter(web.keys.rows))
+            web.keys.rows[prefix] = replace(web.keys.rows[prefix], **ended)
+            names, code = await ending(socket)
+            await anext(kept)
+            show(web, replace(view, status=JobState.COMPLETED))
+            assert [event.name async for event in kept if event.name][-1] == "completed"
+    assert (names[0], names[-1], code) == ("progress", "goodbye", 1008)
+    assert set(names[1:-1]) <= {"heartbeat"}
+    assert (await web.client.get(f"{BASE}/jobs/{view.id}/stream", headers=mine)).status_code == 401
+
+
 async def test_a_client_that_leaves_is_forgotten(web: Web) -> None:
     """With its last reader a job is no longer looked at."""
     view = JOB()
@@ -329,7 +378,7 @@ async def test_a_database_that_does_not_answer_only_delays(
 ) -> None:
     """It is asked again."""
     monkeypatch.setattr(watching, "LOOK_S", 0.05)
-    view, ask, hangs = JOB(progress=0.1), web.jobs.many, True
+    view, ask, hangs = JOB(progress=0.1), web.jobs.many, False
     show(web, view)
 
     async def many(ids: Any) -> list[JobView]:
@@ -340,19 +389,18 @@ async def test_a_database_that_does_not_answer_only_delays(
     web.jobs.many = many  # type: ignore[method-assign]
     with trio.fail_after(PATIENCE_S):
         async with reading(f"{web.address.url}{BASE}/jobs/{view.id}/stream") as events:
-            await until(lambda: web.watching.looks > 3)
+            await anext(events)
+            hangs = True
+            looks = web.watching.looks
+            await until(lambda: web.watching.looks > looks + 3)
             hangs = False
-            assert (await anext(events)).job["progress"] == 0.1
+            show(web, replace(view, progress=0.2))
+            assert (await anext(events)).job["progress"] == 0.2
 
 
 async def test_a_worker_of_its_own_has_no_streams(settings: Settings) -> None:
     """It answers probes."""
-    app = create_app(
-        settings=settings, keys=FakeKeys(), receiving=FakeReceiving(), jobs=FakeJobs(), rejects=FakeRejects(),
-        retrying=FakeRetrying(), control=FakeControl(), datasets=FakeDatasets(), health=FakeHealth(),
-        watching=Watching(FakeJobs()), draining=trio.Event(), resumable=cast(Any, None), sources=cast(Any, None),
-        request_keys=no_request_keys(), metrics=MetricsPage(Metrics(), FakeReadings()), health_only=True,
-    )  # fmt: skip
+    app = create_app(parts(settings), health_only=True)
     said: list[Any] = []
 
     async def send(message: Any) -> None:

@@ -15,7 +15,7 @@ import trio
 import trio.testing
 
 from ingest.errors import UnavailableError
-from ingest.web import uploads
+from ingest.web import answering
 
 from .conftest import MAX_UPLOAD_BYTES, Web, curl
 from .fakes import FakeUpload
@@ -238,7 +238,7 @@ async def test_a_client_that_sends_everything_first_can_read_413(web: Web) -> No
 
 async def test_what_is_read_after_an_early_answer_is_bounded(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that never stops sending is cut."""
-    monkeypatch.setattr(uploads, "DRAIN_BYTES", 1 << 20)
+    monkeypatch.setattr(answering, "DRAIN_BYTES", 1 << 20)
     async with await web.connect() as stream:
         await stream.send_all(b"PUT /api/v1/csv/upload/f.csv HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
         chunk = b"%x\r\n" % (1 << 20) + b"x" * (1 << 20) + b"\r\n"
@@ -248,7 +248,7 @@ async def test_what_is_read_after_an_early_answer_is_bounded(web: Web, monkeypat
 
 async def test_a_client_that_stalls_after_an_early_answer_is_cut(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither sending nor closing does not hold the connection."""
-    monkeypatch.setattr(uploads, "DRAIN_S", 0.1)
+    monkeypatch.setattr(answering, "DRAIN_S", 0.1)
     async with await web.connect() as stream:
         await stream.send_all(b"PUT /api/v1/csv/upload/f.csv HTTP/1.1\r\nHost: a\r\nContent-Length: 99\r\n\r\nx")
         answer = b""
