@@ -14,7 +14,7 @@ from ingest.detecting import Detected, detect, detect_at_once, detect_encoding
 from ingest.dialect import Dialect
 from ingest.errors import FileError
 from ingest.header import SNIFF_BYTES, Header, HeaderReader
-from ingest.reading.kinds import refuse_nuls, refuse_other_kinds
+from ingest.reading.kinds import refuse_other_encodings, refuse_other_kinds
 from ingest.reading.transcoding import Transcoder
 from ingest.splitter import Block
 
@@ -100,7 +100,7 @@ class Opening:
         if found is None:
             if not self._ended and len(self._gathered) < SAMPLE_BYTES:
                 return None
-            refuse_nuls(text[:SNIFF_BYTES])
+            refuse_other_encodings(text[:SNIFF_BYTES])
             found = detect(text, ended=ended, expected=self._expected, given=told, encoding=encoding)
         if found.alternatives:
             raise _ambiguous(found)

@@ -23,7 +23,7 @@ from ingest.job import JobView
 log = structlog.get_logger(__name__)
 
 # What is shown may be a second behind the database: this, the query and the way to the reader.
-TICK_S = 0.7
+TICK_S = 0.85
 # Between two looks, however many changes are told: jobs of a few rows change a hundred times a second.
 LEAST_GAP_S = 0.1
 

@@ -24,11 +24,11 @@ from ingest.web import docs, options, pages, rejects
 from ingest.web.access import METRICS, caller_of
 from ingest.web.answers import BASE, Answer, job_body, json_answer, problem_answer
 from ingest.web.control import Control, ControlViews, Retrying
-from ingest.web.edge import QuartConnection
 from ingest.web.etags import revalidated
 from ingest.web.health import Health, HealthSource
 from ingest.web.metrics import MetricsPage
 from ingest.web.problems import http_problem, internal_problem, problem
+from ingest.web.quartconnection import QuartConnection
 
 # What a route here takes is a line of JSON; uploads go past the framework.
 MAX_BODY_BYTES = 64 * 1024

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import logging
+import os
 from functools import partial
 from typing import Any, cast
 
@@ -23,17 +24,15 @@ from hypercorn.protocol import ProtocolWrapper
 from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
-from hypercorn.typing import ASGIFramework, ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, ConnectionState
+from hypercorn.typing import ASGIFramework, ConnectionState
 from hypercorn.utils import parse_socket_addr
-from quart.asgi import ASGIHTTPConnection
-from quart.wrappers import Request
-from quart_trio.asgi import TrioASGIHTTPConnection
 
 from ingest.errors import SettingsError
 from ingest.web.listening import Address, listen
 from ingest.web.protocol import MESSAGE_BYTES, Http1
 
-# The subclasses below reach into these; another version must be read and tried before it is allowed here.
+# Our subclasses, here and in `protocol` and `quartconnection`, reach into these; another version must be read and tried
+# before it is allowed here.
 TRIED_VERSIONS = {"h11": "0.16.0", "hypercorn": "0.18.0", "quart-trio": "0.12.0"}
 
 # How long a client may leave a piece of an answer unread: long enough for a pause, short enough to get the memory back.
@@ -41,6 +40,8 @@ SEND_STALL_S = 60.0
 SEND_PIECE_BYTES = 64 * 1024
 # The same once the service is stopping: a client that reads at all takes a piece well within this.
 STOPPING_STALL_S = 2.0
+# So much is tried to be sent without a turn of the loop: an answer or an event, not a stretch of a file.
+AT_ONCE_BYTES = 16 * 1024
 # Longer than the idle time of common load balancers (60 s): they close first and never reuse a connection we closed.
 KEEP_ALIVE_S = 65.0
 # The most that is taken from a client at once; eight times hypercorn's, for an eighth of the trips.
@@ -180,8 +181,18 @@ class Connection(TCPServer):
         # With requests sent in advance, hypercorn's reader waits for a turn that never comes once the answering ends.
         self._reading.cancel(reason="connection closed")
 
+    def _send_at_once(self, data: bytes) -> int:
+        """Send what the socket has room for, and return how much that was; what is wrong with it is found by a send.
+
+        Of what an event costs, going by way of Trio is the half, which counts where hundreds read along.
+        """
+        try:
+            return os.write(self._socket.fileno(), data) if len(data) <= AT_ONCE_BYTES else 0
+        except OSError:
+            return 0
+
     async def _send(self, data: bytes) -> None:
-        view = memoryview(data)
+        view = memoryview(data)[self._send_at_once(data) :]
         try:
             for start in range(0, len(view), SEND_PIECE_BYTES):
                 if not await self._stalls.send(self.stream, view[start : start + SEND_PIECE_BYTES]):
@@ -197,33 +208,6 @@ class Connection(TCPServer):
             # Half an answer may be out; whatever followed on this connection would be read as its other half.
             await trio.aclose_forcefully(self.stream)
             raise
-
-
-class QuartConnection(TrioASGIHTTPConnection):
-    """Quart-Trio's request, which no longer cancels itself while hypercorn is still finishing its response.
-
-    The disconnect that follows each response made Quart-Trio cancel the very send that was about to start the
-    idle timer, so connections stayed open for ever and every stop took the whole grace.
-    """
-
-    async def __call__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-        """Run the request; a disconnect cancels its handler only while the response is unfinished."""
-        self._finished = False
-
-        async def noting_end(message: ASGISendEvent) -> None:
-            if message["type"] == "http.response.body" and not message.get("more_body", False):
-                self._finished = True
-            await send(message)
-
-        await super().__call__(receive, noting_end)
-
-    async def handle_messages(  # type: ignore[override]  # Quart-Trio changes Quart's signature as well
-        self, nursery: trio.Nursery, request: Request, receive: ASGIReceiveCallable
-    ) -> None:
-        """Feed the request's body until the client leaves."""
-        await ASGIHTTPConnection.handle_messages(self, request, receive)
-        if not self._finished:
-            nursery.cancel_scope.cancel(reason="client disconnected")
 
 
 def _config() -> Config:

@@ -6,13 +6,14 @@ import argparse
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from scripts.benchmark import loads, memory, resting, scaling, small, uploads
 from scripts.benchmark.contest import Outcome, Race, hold
-from scripts.benchmark.measuring import BenchmarkError
+from scripts.benchmark.measuring import BenchmarkError, TooLong
 from scripts.benchmark.report import machine, show, write_json
 from scripts.benchmark.server import Server, postgres
 
@@ -35,7 +36,9 @@ BENCHMARKS: dict[str, Benchmark] = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, and write what was asked for; returns the exit code."""
     given = _parser().parse_args(arguments)
+    draw = _drawing() if given.plot else None  # early: a package that is missing is known before hours of measuring
     names = list(BENCHMARKS) if "all" in given.benchmarks else given.benchmarks
+    began = time.monotonic()
     if given.at_most:
         signal.signal(signal.SIGALRM, _too_long)
         signal.setitimer(signal.ITIMER_REAL, given.at_most)
@@ -49,24 +52,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
         failed = False
         for name in names:
             try:
-                outcomes += [
-                    hold(race, given.runs, given.only) for race in BENCHMARKS[name](server, folder, given.scale)
-                ]
+                for race in BENCHMARKS[name](server, folder, given.scale):
+                    outcomes.append(hold(race, given.runs, given.only))
+                    if given.at_most and time.monotonic() - began > given.at_most:
+                        _too_long()  # the signal ended this race after some rounds
             except BenchmarkError as error:
                 print(f"bench: {error}", file=sys.stderr)
                 failed = True
+                if isinstance(error, TooLong):
+                    break
     show(about, outcomes)
     if given.json:
         write_json(given.json, about, outcomes, scale=given.scale)
-    if given.plot:
-        from scripts.benchmark.plots import draw
-
+    if draw is not None:
         draw(given.plot, outcomes)
     return 1 if failed else 0
 
 
+def _drawing() -> Callable[[Path, Sequence[Outcome]], None]:
+    from scripts.benchmark.plots import draw
+
+    return draw
+
+
 def _too_long(*_: object) -> None:
-    raise BenchmarkError("this has taken longer than --at-most allows")
+    raise TooLong("this has taken longer than --at-most allows")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import statistics
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from scripts.benchmark.measuring import BenchmarkError, Cost
+from scripts.benchmark.measuring import BenchmarkError, Cost, TooLong
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,8 +82,17 @@ class Outcome:
         return statistics.median(ours) / statistics.median(theirs), min(pairs), max(pairs)
 
 
+def missing_packages(*packages: str) -> str | None:
+    """Say why a contender that needs these packages cannot take part; None when it can."""
+    absent = [package for package in packages if importlib.util.find_spec(package) is None]
+    return f"not installed: {', '.join(absent)}" if absent else None
+
+
 def hold(race: Race, rounds: int, only: Sequence[str] = ()) -> Outcome:
-    """Let the contenders take turns, `rounds` of them each. Raises BenchmarkError."""
+    """Let the contenders take turns, `rounds` of them each. Raises BenchmarkError.
+
+    When TooLong ends it, the rounds that were complete count, if there is one.
+    """
     ready = [one for one in race.contenders if one.missing is None and (not only or one.name in only)]
     costs: dict[str, list[Cost]] = {one.name: [] for one in ready}
     for number in range(race.rounds or rounds):
@@ -90,10 +100,17 @@ def hold(race: Race, rounds: int, only: Sequence[str] = ()) -> Outcome:
         for one in ready[first:] + ready[:first]:
             try:
                 cost = one.turn()
+            except TooLong:
+                if not number:
+                    raise
+                return _outcome(race, {name: of_one[:number] for name, of_one in costs.items()})
             except BenchmarkError as error:
                 raise BenchmarkError(f"{race.name}: {one.name}: {error}") from error
             costs[one.name].append(cost)
             print(f"{race.name} {number + 1}: {one.name} {cost.seconds:.3f} s", file=sys.stderr, flush=True)
-    return Outcome(
-        race=race, costs=costs, missing={one.name: one.missing for one in race.contenders if one.missing is not None}
-    )
+    return _outcome(race, costs)
+
+
+def _outcome(race: Race, costs: Mapping[str, Sequence[Cost]]) -> Outcome:
+    missing = {one.name: one.missing for one in race.contenders if one.missing is not None}
+    return Outcome(race=race, costs=costs, missing=missing)

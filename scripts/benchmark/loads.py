@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 import sys
 import time
@@ -12,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from scripts.benchmark import data
-from scripts.benchmark.contest import Contender, Race, Target
+from scripts.benchmark.contest import Contender, Race, Target, missing_packages
 from scripts.benchmark.measuring import BenchmarkError, Cost, cost, cpu_of, run_programs, touch_memory, watched
 from scripts.benchmark.running import Ends, running
 from scripts.benchmark.server import Server
@@ -49,13 +48,16 @@ def load(server: Server, folder: Path, scale: float) -> list[Race]:
     path = data.lineitem(folder, scale)
     table = arena(server, "lineitem", LINEITEM, path)
     unnest, adbc, loader = "asyncpg, unnest of 1000 rows, 5 at once", "adbc_ingest (Arrow)", "pgloader"
+    no_adbc = missing_packages("adbc_driver_postgresql", "pyarrow")
     contenders = [
         Contender(name=SERVICE, turn=partial(service_turn, table, Load(path=path, dataset="public.lineitem"))),
         Contender(name=PSQL, turn=psql_turn(table, copy_command("lineitem", path))),
         Contender(name=TWO, turn=split_turn(table, path)),
         Contender(name=unnest, turn=peer_turn(table, "unnest", path)),
         Contender(
-            name=adbc, turn=peer_turn(table, "adbc", path), missing=_missing("adbc_driver_postgresql", "pyarrow")
+            name=adbc,
+            turn=peer_turn(table, "adbc", path),
+            missing=no_adbc,
         ),
         Contender(name=loader, turn=pgloader_turn(table, path, folder), missing=_no_program("pgloader")),
     ]
@@ -227,11 +229,6 @@ def _definition(order: str) -> str:
     columns = [f'[columns.{name}]\ntype = "{sql_type}"\ntrim = false\n' for name, sql_type in data.COLUMNS.items()]
     head = f'name = "lineitem_{order}"\ntable = "public.lineitem"\nkey = ["l_orderkey", "l_linenumber"]\n'
     return f'{head}mode = "upsert"\norder = "{order}"\n{"".join(columns)}'
-
-
-def _missing(*packages: str) -> str | None:
-    absent = [package for package in packages if importlib.util.find_spec(package) is None]
-    return f"not installed: {', '.join(absent)}" if absent else None
 
 
 def _no_program(name: str) -> str | None:

@@ -35,6 +35,10 @@ class BenchmarkError(Exception):
     """A contender failed, or did not load what it was given: its time would say nothing."""
 
 
+class TooLong(BenchmarkError):
+    """The time that was allowed is over."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
     """What one turn took. `facts` are further figures of the benchmark."""

@@ -85,7 +85,7 @@ def _table(outcome: Outcome) -> Table:
     for name in outcome.costs:
         table.add_row(name, *_row(outcome, name))
     for name, why in outcome.missing.items():
-        table.add_row(name, why)
+        table.add_row(f"{name}: {why}")
     return table
 
 

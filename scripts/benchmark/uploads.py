@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 
 from scripts.benchmark import data
-from scripts.benchmark.contest import Contender, Race, Target
+from scripts.benchmark.contest import Contender, Race, Target, missing_packages
 from scripts.benchmark.measuring import Cost, cost, cpu_of, touch_memory, watched
 from scripts.benchmark.running import Ends, running, send
 from scripts.benchmark.server import Server
@@ -50,13 +50,14 @@ def races(server: Server, folder: Path, scale: float) -> list[Race]:
         rows=table.rows,
         size=size,
     )
+    no_uvicorn = missing_packages("uvicorn")
     alone = Race(
         name="upload alone",
         title="lineitem, HTTP to stored",
         contenders=[
             Contender(name=ALONE, turn=partial(alone_turn, table, path)),
-            Contender(name=WRITES, turn=partial(peer_turn, server, path, "write")),
-            Contender(name=FLUSHES, turn=partial(peer_turn, server, path, "flush")),
+            Contender(name=WRITES, turn=partial(peer_turn, server, path, "write"), missing=no_uvicorn),
+            Contender(name=FLUSHES, turn=partial(peer_turn, server, path, "flush"), missing=no_uvicorn),
         ],
         targets=[
             Target(ours=ALONE, theirs=WRITES, fact="mb_per_s", bound=0.8, at_least=True),

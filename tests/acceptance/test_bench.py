@@ -11,7 +11,7 @@ import pytest
 
 from scripts.benchmark.contest import Contender, Race, Target, hold
 from scripts.benchmark.data import Repeated, dirty, halves, twice
-from scripts.benchmark.measuring import BenchmarkError, Cost
+from scripts.benchmark.measuring import BenchmarkError, Cost, TooLong
 from scripts.benchmark.proxy import Counts, Messages
 from tests.processes import clean_environment
 
@@ -81,6 +81,23 @@ def test_a_wrong_load_is_an_error_that_names_the_contender() -> None:
 
     with pytest.raises(BenchmarkError, match="r: a: too few rows"):
         hold(Race(name="r", title="", contenders=[Contender(name="a", turn=turn)]), 1)
+
+
+def test_complete_rounds_count_when_the_time_is_over() -> None:
+    turns: list[str] = []
+
+    def turn() -> Cost:
+        turns.append("a")
+        if len(turns) == 4:
+            raise TooLong("over")
+        return Cost(seconds=1)
+
+    pair = [Contender(name=name, turn=turn) for name in ("a", "b")]
+    outcome = hold(Race(name="r", title="", contenders=pair), 5)
+    assert {name: len(costs) for name, costs in outcome.costs.items()} == {"a": 1, "b": 1}
+    turns[:] = ["a"] * 3
+    with pytest.raises(TooLong):
+        hold(Race(name="r", title="", contenders=pair), 5)
 
 
 def test_files_with_faults_have_as_many_as_they_say(tmp_path: Path) -> None:

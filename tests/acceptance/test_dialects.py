@@ -126,3 +126,14 @@ def test_the_preview_and_the_job_say_what_was_found_and_how_to_pin_it(inputs: In
     assert any("delimiter" in sentence for sentence in shown["dialect"]["evidence"])
     pinned = dict(parse_qsl(shown["dialect"]["options"]))
     assert inputs.load("t", body, way, **pinned).codes == done.codes == [(2, "amount", "E_TYPE")]
+
+
+def test_two_readings_that_are_equally_good_are_refused_with_both(inputs: Inputs, way: str) -> None:
+    """Each as the options that say it, which are then taken at their word."""
+    body = b"x;y|z\n1;2|3\n2;3|4\n"
+    found = inputs.refused("n", body, way)
+    assert found["code"] == "E_DIALECT_AMBIGUOUS"
+    assert {dict(parse_qsl(options))["delimiter"] for options in found["alternatives"]} == {";", "|"}
+    for options in found["alternatives"]:
+        assert options in found["detail"]
+        assert inputs.refused("n", body, way, **dict(parse_qsl(options)))["code"] == "E_HEADER_MISMATCH"

@@ -72,7 +72,8 @@ def test_a_batch_asks_for_little_and_its_bytes_are_sent_once(dsn: str, tmp_path:
     # BEGIN, COPY, the ledger's line with the commit; and room for what a slow machine makes the upload say once more.
     assert (many.statements - one.statements) / (MANY - 1) < 3.5
     assert (many.trips - one.trips) / (MANY - 1) < 3.5
-    assert one.trips <= 18
+    # Received, claimed, loaded, finished; how often the worker looks for more depends on who is faster.
+    assert one.trips <= 24
 
 
 def test_a_chunk_asks_for_little(dsn: str, tmp_path: Path) -> None:
