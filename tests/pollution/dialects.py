@@ -130,7 +130,7 @@ def natural_files(draw: st.DrawFn) -> Polluted:
     told = draw(tolds().filter(lambda each: each.quote in ("'", '"') and each.delimiter not in ("~", "§")))
     told = replace(told, names=NAMES, encoding=draw(st.sampled_from(["utf-8", "cp1252", "utf-16"])))
     start = draw(st.integers(0, len(RECORDS) - FEW))
-    records = RECORDS[start : start + draw(st.integers(FEW, len(RECORDS)))]
+    records = RECORDS[start : start + draw(st.integers(FEW, 3 * FEW))]
     return Writer(told, quote_all=draw(st.booleans())).file("natural", records)
 
 
