@@ -10,13 +10,13 @@ import csv
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 
 from ingest.bits import Offsets
 from ingest.dialect import Dialect
-from ingest.reading.fitting import merged
+from ingest.reading.ragged import Column, columns_of, repaired
 from ingest.reading.records import Records
 from ingest.reading.strays import has_stray_quote
 from ingest.reading.tokens import Token, first_wrong, tokens
@@ -24,6 +24,8 @@ from ingest.reading.tokens import Token, first_wrong, tokens
 CANONICAL = Dialect()
 # What makes a field need quotes.
 SPECIAL = re.compile(rb'[,"\r\n]')
+# Of a batch; they say what its columns look like.
+SAMPLE_RECORDS = 1000
 # Stands for a record that is rejected anyway.
 NOTHING = b'""\n'
 
@@ -70,7 +72,7 @@ def canonical(data: bytes, dialect: Dialect, where: Records, layout: Layout, *, 
         return _joined([line.replace(delimiter, b",") for line in lines], CANONICAL)
     if (quick := _by_csv(data, dialect, where, layout)) is not None:
         return quick
-    reader = _Reader(dialect, layout, leniently=leniently)
+    reader = _Reader(data, dialect, where, layout, leniently=leniently)
     faults: dict[int, tuple[int, str]] = {}
     found: list[bytes] = []
     for i, (start, end) in enumerate(zip(where.start.tolist(), where.end.tolist(), strict=True)):
@@ -152,10 +154,12 @@ class _Lines:
 
 
 class _Reader:
-    """Reads single records of a dialect."""
+    """Reads single records of a batch."""
 
-    def __init__(self, dialect: Dialect, layout: Layout, *, leniently: bool) -> None:
+    def __init__(self, data: bytes, dialect: Dialect, where: Records, layout: Layout, *, leniently: bool) -> None:
+        self._data = data
         self._dialect = dialect
+        self._where = where
         self._layout = layout
         self._null = dialect.null.encode()
         self._delimiter = dialect.delimiter.encode()
@@ -188,22 +192,21 @@ class _Reader:
         width = self._layout.width
         if self._ragged == "reject":
             return found
+        if self._ragged == "merge":
+            return repaired(found, self._columns, self._delimiter) or found
         if len(found) < width:
             return found + [Token(self._null)] * (width - len(found))
-        if not any(token.text or token.quoted for token in found[width:]):
-            return found[:width]
-        if self._ragged == "merge" and self._layout.keeps_all:
-            way = merged([token.text for token in found], self._layout.types, self._delimiter)
-            if way is not None:
-                place, texts = way
-                surplus = len(found) - width
-                quoted = (
-                    [token.quoted for token in found[:place]]
-                    + [True]
-                    + [token.quoted for token in found[place + surplus + 1 :]]
-                )
-                return [Token(text, is_quoted) for text, is_quoted in zip(texts, quoted, strict=True)]
-        return found
+        return found if any(token.text or token.quoted for token in found[width:]) else found[:width]
+
+    @cached_property
+    def _columns(self) -> tuple[Column, ...]:
+        """What the columns of the file look like, by the first sound records of the batch."""
+        kinds = dict(zip(self._layout.kept, self._layout.types, strict=True))
+        types = [kinds.get(place, "text") for place in range(self._layout.width)]
+        starts, ends = self._where.start[:SAMPLE_RECORDS].tolist(), self._where.end[:SAMPLE_RECORDS].tolist()
+        read = [tokens(self._data[start:end], self._dialect) for start, end in zip(starts, ends, strict=True)]
+        sound = [found for found in read if len(found) == self._layout.width and not first_wrong(found)]
+        return columns_of(types, sound, self._dialect)
 
     def _written(self, token: Token) -> bytes:
         text = token.text

@@ -36,18 +36,3 @@ def are_values(texts: Sequence[str], types: Sequence[str]) -> bool:
     """Tell whether texts are values of columns rather than their names: all may be, and one is more than a text."""
     fit = [fits(text.encode(), kind) for text, kind in zip(texts, types, strict=True)]
     return all(fit) and any(text and _pattern(kind) is not None for text, kind in zip(texts, types, strict=True))
-
-
-def merged(texts: Sequence[bytes], types: Sequence[str], delimiter: bytes) -> tuple[int, list[bytes]] | None:
-    """Return the one way to take neighbouring texts for one, with their delimiters, so that all fit the types.
-
-    With it comes where the joined text is. None when there are several ways, or none.
-    """
-    joined = len(texts) - len(types) + 1
-    found: list[tuple[int, list[bytes]]] = []
-    for place in range(len(types)):
-        text = delimiter.join(texts[place : place + joined])
-        candidate = [*texts[:place], text, *texts[place + joined :]]
-        if all(map(fits, candidate, types)):
-            found.append((place, candidate))
-    return found[0] if len(found) == 1 else None

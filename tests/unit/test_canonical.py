@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from ingest.dialect import Dialect
 from ingest.loading.fields import fields
 from ingest.reading.canonical import CANONICAL, Canonical, canonical, layout_of
-from ingest.reading.fitting import merged
 from ingest.reading.records import records
 from ingest.reading.tokens import MOST, tokens
 from ingest.reading.transcoding import SentOffsets, Transcoder, sent_bytes, sent_length
@@ -109,12 +108,6 @@ def test_a_fault_is_a_record_of_its_own() -> None:
 def test_many_delimiters_take_no_memory() -> None:
     """Behind the fields that a table may have, the rest is one."""
     assert len(tokens(b"," * 100_000, Dialect())) == len(tokens(b'""' + b"," * 100_000, Dialect())) == MOST + 1
-
-
-def test_merging_needs_one_way_alone() -> None:
-    """Neighbouring texts could be joined in several."""
-    assert merged([b"1", b"a", b"b", b"2"], ["integer", "text", "integer"], b",") == (1, [b"1", b"a,b", b"2"])
-    assert merged([b"a", b"b", b"c"], ["text", "text"], b",") is None
 
 
 ENCODINGS = ["cp1252", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-be", "koi8-r", "cp037", "gbk"]
