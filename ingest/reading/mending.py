@@ -4,7 +4,7 @@ By COPY's rule a quote opens wherever it stands, and hides every newline up to t
 of it has several lines and a quote elsewhere than around a field, or no end within the limit, its first line is taken
 for a record by itself, its quotes for text, if one of two things speaks for it:
 
-    the quote stands inside of a field, and read as text it leaves a record with the right number of fields
+    the quote stands inside of a field, quoted or not, and read as text it leaves the right number of fields
     the lines that follow are whole records, as many as LOOK_LINES of them, up to the one with the next odd quote (or
     that one, read so); or half of them, where there is none
 

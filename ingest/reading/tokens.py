@@ -128,9 +128,12 @@ def is_whole(record: bytes, dialect: Dialect, width: int) -> bool:
 
 
 def opens_inside_a_field(record: bytes, dialect: Dialect, width: int) -> bool:
-    """Tell whether a line is a record with `width` fields if the quotes inside of fields are text."""
+    """Tell whether a line is a record with `width` fields if the quotes inside of fields, quoted or not, are text."""
     found = tokens(record, dialect)
-    return len(found) == width and all(token.wrong in ("", "bare") for token in found)
+    if len(found) == width and all(token.wrong in ("", "bare") for token in found):
+        return True
+    found = tokens(record, dialect, loosely=True)
+    return len(found) == width and not any(token.wrong == "open" for token in found)
 
 
 def first_wrong(found: Sequence[Token]) -> tuple[int, str] | None:

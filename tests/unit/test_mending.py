@@ -97,3 +97,25 @@ def test_any_blocks_are_cut_alike_and_each_batch_holds_the_records_that_were_cou
         found = records(data[start:end], dialect, line, False, WIDTH, LIMIT)
         assert len(found.start) == batch.records
         line += batch.lines
+
+
+# Each line has three fields where a quote ends a field only before a delimiter; the quotes of the first and last are odd.
+UNESCAPED = b'1,"Ramp, 18" raised",x\n2,"The "Long" Run",y\n3,"as "told" here",z\n4,"at 5" low",w\n'
+
+
+@pytest.mark.parametrize("data", [UNESCAPED, UNESCAPED.replace(b'"', b"'")], ids=["quotes", "apostrophes"])
+def test_quotes_inside_of_quoted_fields_swallow_no_lines(data: bytes) -> None:
+    """Where nobody escaped them; the lines between are none that are whole by COPY's rule."""
+    assert lines(data, quote=chr(data[2])) == data.splitlines()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'1,"Ramp\n18, raised",x\n2,"y",z\n',
+        b'1,"a ""b"", and\n ""c""",x\n2,"y",z\n',
+    ],
+)
+def test_a_line_that_is_no_record_by_itself_is_none(data: bytes) -> None:
+    """A field of several lines stays one, whether or not its quotes are sound."""
+    assert lines(data) == [data[: data.index(b"\n2,")], data[data.index(b"\n2,") + 1 : -1]]
