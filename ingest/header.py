@@ -86,13 +86,17 @@ class HeaderReader:
     def finish(self) -> Header:
         """Return the header of a file that ends here, with or without a line end.
 
-        Raises FileError: E_EMPTY when there is nothing but blank lines, E_QUOTE_OPEN, and all that `feed` raises.
+        Raises FileError: E_EMPTY when there is nothing but blank lines and nobody said the names of the columns,
+        E_QUOTE_OPEN, and all that `feed` raises.
         """
         if header := self._scan():
             return header
         for cut in self._splitter.finish():
             if cut.records and (header := self._take(cut)):
                 return header
+        is_behind_preamble = self._skipped == self._dialect.skip_rows
+        if self._dialect.columns and not self._dialect.header_rows and is_behind_preamble:
+            return self._header(self._dialect.columns, len(self._dialect.columns))
         raise FileError("the file is empty: it has no header record", code="E_EMPTY")
 
     def _scan(self) -> Header | None:

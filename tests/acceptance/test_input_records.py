@@ -63,6 +63,17 @@ pytestmark = [pytest.mark.parametrize("way", WAYS)]
 def test_01_nothing_at_all_is_empty(inputs: Inputs, way: str) -> None:
     for body in (b"", BOM):
         assert inputs.refused("n", body, way)["code"] == "E_EMPTY"
+        assert inputs.refused("n", body, way, columns="id,name")["code"] == "E_EMPTY"
+        assert inputs.refused("n", body, way, header="false", columns="id,name", skip_rows="1")["code"] == "E_EMPTY"
+
+
+def test_01_nothing_at_all_has_no_records_where_the_request_says_all_that_a_header_would(
+    inputs: Inputs, way: str
+) -> None:
+    for body in (b"", BOM, b"\n"):
+        done = inputs.load("n", body, way, header="false", columns="id,name")
+        assert done.counts == ("completed", 0, 0, 0)
+        assert [warning["code"] for warning in done.job["warnings"]] == ["W_NO_ROWS"]
 
 
 def test_02_a_header_alone_is_a_load_of_no_rows_with_a_warning(inputs: Inputs, way: str) -> None:
