@@ -15,7 +15,7 @@ import select
 import socket
 import struct
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 MESSAGE_BYTES = 64 * 1024
 # Pieces given to one system call: more than the socket has room for, less than its limit (IOV_MAX, 1024).
 BUFFERS = 16
-# How long a thread waits for room in the socket before it looks whether it was told to stop.
-POLL_MS = 500
+# How long a thread waits for room in the socket before it tells that the server stalls, long beside what a server needs
+# that is at work; then twice as long, and so on, up to how long it may take to see that it was told to stop.
+STALL_MS, POLL_MS = 5, 500
 
 
 async def copy_source(connection: PoolConnectionProxy, data: bytes) -> AsyncIterator[memoryview]:
@@ -41,10 +42,10 @@ async def copy_source(connection: PoolConnectionProxy, data: bytes) -> AsyncIter
         for start in range(0, len(view), MESSAGE_BYTES):
             yield view[start : start + MESSAGE_BYTES]
         return
-    feed = _Feed(transport.get_extra_info("socket").dup(), data)
-    own = connection._con  # the pool may take it from its proxy while we wait
+    own, loop = connection._con, asyncio.get_running_loop()  # the pool may take it from its proxy while we wait
+    feed = _Feed(transport.get_extra_info("socket").dup(), data, lambda: loop.call_soon_threadsafe(own.read_up))
     own.resting = True
-    sent = asyncio.get_running_loop().run_in_executor(None, feed.run)
+    sent = loop.run_in_executor(None, feed.run)
     try:
         await asyncio.shield(sent)
     except asyncio.CancelledError:
@@ -57,11 +58,15 @@ async def copy_source(connection: PoolConnectionProxy, data: bytes) -> AsyncIter
 
 
 class _Feed:
-    """Sends one batch into a socket. `run` belongs to a worker thread, `stop` to the event loop."""
+    """Sends one batch into a socket. `run` belongs to a worker thread, `stop` to the event loop.
 
-    def __init__(self, own_socket: socket.socket, data: bytes) -> None:
+    `on_stall` is called in the thread, again and again, while the server takes nothing.
+    """
+
+    def __init__(self, own_socket: socket.socket, data: bytes, on_stall: Callable[[], object]) -> None:
         self._socket = own_socket  # a duplicate: its number cannot be given to another file while we write
         self._data = data
+        self._on_stall = on_stall
         self._stopped = False
 
     def run(self) -> None:
@@ -72,11 +77,15 @@ class _Feed:
             rest = _messages(data)
             writable = select.poll()
             writable.register(self._socket, select.POLLOUT)
+            wait_ms = STALL_MS
             while rest and not self._stopped:
                 try:
                     _advance(rest, self._socket.sendmsg([*islice(rest, BUFFERS)]))
+                    wait_ms = STALL_MS
                 except BlockingIOError:
-                    writable.poll(POLL_MS)
+                    if not writable.poll(wait_ms):
+                        self._on_stall()
+                        wait_ms = min(wait_ms * 2, POLL_MS)
 
     def stop(self) -> None:
         """Make `run` return soon, with the connection unusable."""

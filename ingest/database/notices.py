@@ -2,19 +2,15 @@
 
 asyncpg calls its log listeners by way of the event loop, which took a quarter of a millisecond for each notice. And the
 server flushes each notice by itself: read at once, each would cost a trip through two event loops. So after the first
-one reading rests for a moment, and the others wait in the socket. Not for longer: a server whose notices nobody reads
-stops reading our bytes.
+one reading rests until all bytes are sent, and the others wait in the socket. Not when the server does not take our
+bytes any more: it may be waiting until its notices are read.
 """
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import asyncpg
-
-# How long notices may gather while bytes are sent: short beside the COPY of a batch, long beside a trip.
-REST_S = 0.01
 
 
 class NoticingConnection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no types
@@ -35,6 +31,11 @@ class NoticingConnection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg h
         self.resting = False
         self._transport.resume_reading()
 
+    def read_up(self) -> None:
+        """Read what the server has to say before it takes more bytes; the next notice begins another rest."""
+        if self.resting:
+            self._transport.resume_reading()
+
     def _process_log_message(self, fields: dict[str, str], last_query: str) -> None:
         if self.copy_notices is None:
             super()._process_log_message(fields, last_query)
@@ -42,4 +43,3 @@ class NoticingConnection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg h
         self.copy_notices.append(fields.get("M", ""))
         if self.resting and self._transport.is_reading():
             self._transport.pause_reading()
-            asyncio.get_running_loop().call_later(REST_S, self._transport.resume_reading)

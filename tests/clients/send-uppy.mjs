@@ -36,5 +36,10 @@ for (const path of files) {
 }
 const result = await uppy.upload()
 if (result.failed.length) throw result.failed[0].error
-for (const file of result.successful) say('done', file.name, { job: jobs.get(file.tus.uploadUrl), paused: paused.has(file.id) })
+// A file that was paused in the wrong moment may be missing from the result, and still be on its way.
+const open = () => uppy.getFiles().some((file) => !file.progress.uploadComplete && !file.error)
+while (open()) await new Promise((resolve) => setTimeout(resolve, 100))
+const failed = uppy.getFiles().find((file) => file.error)
+if (failed) throw new Error(failed.error)
+for (const file of uppy.getFiles()) say('done', file.name, { job: jobs.get(file.tus.uploadUrl), paused: paused.has(file.id) })
 process.exit(0)

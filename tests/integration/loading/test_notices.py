@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import trio
 
-from ingest.database import Database, Notice
+from ingest.database import CopyResult, Database, Notice, Session
 from ingest.errors import RowError
 from ingest.loading.direct import GIVES_UP_SINCE
 from ingest.loading.skipped import SKIPS_BAD_VALUES_SINCE, _named_records
@@ -33,6 +34,7 @@ LANGUAGES = {
         "из-за несовместимости типов данных было пропущено строк: {}",
     ),
 }
+LONG_S = 60.0
 LINES = np.array([1, 2, 5, 6, 9], np.int64)  # where five records are: the third and the fifth take several lines
 
 
@@ -123,6 +125,23 @@ async def test_a_batch_that_is_mostly_bad_is_given_up_early(database: Database, 
     assert loaded.isolated == (1 if version >= GIVES_UP_SINCE or version < SKIPS_BAD_VALUES_SINCE else 0)
     assert (loaded.totals, len(loaded.rejects)) == ((600, 0, 600), 600)
     assert loaded.reasons()[3] == [("E_TYPE", "22P02", "a", "x1")]
+
+
+async def test_more_notices_than_a_socket_holds(database: Database, psql: Psql) -> None:
+    """A server that waits until they are read takes no more bytes: they are read then, and none is lost."""
+    psql("create table t (a integer); create function talk() returns trigger language plpgsql as "
+         "$$ begin raise notice '% %', new.a, repeat('x', 1000); return null; end $$; create trigger talk "
+         "before insert on t for each row execute function talk()")  # fmt: skip
+    records = 5000
+
+    async def copy(session: Session) -> CopyResult:
+        # Long records, so that many bytes are still to be sent when the server stops to take them.
+        lines = b"".join(b"%d" % n + b" " * 500 + b"\n" for n in range(records))
+        return await session.copy("COPY t FROM STDIN (FORMAT csv)", lines)
+
+    with trio.fail_after(LONG_S):
+        copied = await database.transact(copy)
+    assert [int(notice.message.split(" ")[0]) for notice in copied.notices] == list(range(records))
 
 
 async def test_a_trigger_that_talks_all_the_time(database: Database, psql: Psql) -> None:
