@@ -61,8 +61,8 @@ def _pattern(quote: str, escape: str, around: tuple[str, ...]) -> re.Pattern[str
     before = "|".join(["^", *(f"(?<={one})" for one in strings)])
     after = "|".join(["$", *strings])
     q = re.escape(quote)
-    inside = f"[^{q}]*+(?:{q}{q}[^{q}]*+)*+"
+    inside = f"(?>[^{q}]*(?:{q}{q}[^{q}]*)*)"
     if escape:
         e = re.escape(escape)
-        inside = f"(?:[^{q}{e}]++|{e}.|{q}{q})*+"
+        inside = f"(?>(?:[^{q}{e}]+|{e}.|{q}{q})*)"
     return re.compile(f"((?:{before}) *){q}({inside}){q}(?= *(?:{after}))", re.MULTILINE | re.DOTALL)

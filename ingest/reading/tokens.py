@@ -45,10 +45,11 @@ def _grammar(dialect: Dialect) -> _Grammar:
     blank = rb"[ \t]*" if dialect.trim else b""
     end = rb"%b(?=%b|\Z)" % (blank, d)
     escaped = b"%b.|" % e if escape else b""
+    # Atomic groups where possessive repetition would do: it goes one too far over a lookahead before Python 3.11.4.
     # Between quotes: all but quotes and escapes, doubled quotes, and what an escape makes plain.
-    inside = rb"(?:%b%b%b|[^%b%b])*+" % (escaped, q, q, q, e)
+    inside = rb"(?>(?:%b%b%b|[^%b%b])*)" % (escaped, q, q, q, e)
     anything = rb"(?:%b(?!%b%b%b).)*?" % (b"%b.|" % e if escape else b"", q, blank, rb"(?:%b|\Z)" % d)
-    plain = rb"(?:%b(?!%b).)*+" % (b"%b.|" % e if escape and not quote else b"", d)
+    plain = rb"(?>(?:%b(?!%b).)*)" % (b"%b.|" % e if escape and not quote else b"", d)
     flags = re.DOTALL
     return _Grammar(
         delimiter=delimiter,
