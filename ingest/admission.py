@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Protocol, Self
 from uuid import UUID
 
@@ -16,11 +16,17 @@ from ingest.chunk import ChunkCut
 from ingest.compression import Compression
 from ingest.cutter import Cutter, Sink
 from ingest.datasets import Dataset
+from ingest.definitions.newtable import NewTable, with_sample
+from ingest.detecting import Detected
 from ingest.dialect import Dialect
 from ingest.digests import Digest
+from ingest.encodings import UTF_8
 from ingest.errors import FileError, IngestError, RequestError
 from ingest.header import Header, with_delimiter_hint
 from ingest.job import JobMode, JobView, Load, NewJob, RequestPart
+from ingest.opening import Opening, expected_by
+from ingest.reading.fitting import are_values
+from ingest.reading.footers import FooterCuts
 from ingest.settings import Settings
 from ingest.spec import LoadSpec
 from ingest.splitter import Splitter
@@ -38,6 +44,7 @@ class UploadOptions:
     """What the client said about a file. `bytes_total` is None when it did not say how long the file is.
 
     `parameters` are the values of the dataset's parameters; `parent_id` is the job whose rejects the file corrects.
+    `told` are the options that `dialect` was made of, as text: what they leave out is detected; None: nothing is.
     `compression` is what the request says about the body; else the file's name and first bytes tell. `digests` are
     checked at the end, over the bytes as sent. `part` is set for a request with an Idempotency-Key.
     """
@@ -51,6 +58,7 @@ class UploadOptions:
     budget: Budget | None = None
     parent_id: UUID | None = None
     parameters: Mapping[str, str] = field(default_factory=dict)
+    told: Mapping[str, str] | None = None
     caller: Caller = ANYBODY
     load: Load = Load.AFTER_UPLOAD
     refuse_duplicate: bool = False
@@ -69,7 +77,8 @@ class UploadOptions:
             "parent_id": parent,
             "caller": self.caller.to_json(),
         }
-        return {**plain, **own, "parameters": dict(self.parameters)}
+        told = None if self.told is None else dict(self.told)
+        return {**plain, **own, "parameters": dict(self.parameters), "told": told}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
@@ -112,7 +121,7 @@ class Target:
     dataset: Dataset
     ready: Callable[[LoadSpec], Awaitable[LoadSpec]]  # raises when the tables of the dataset cannot take its rows
     queue: str
-    sink: Callable[[UUID], Sink]
+    sink: Callable[[UUID, bool], Sink]  # given the job, and whether its bytes are those that were sent
     limit_bytes: int | None
 
 
@@ -125,13 +134,29 @@ class Admission:
     settings: Settings
     jobs: JobRows
 
-    async def new_job(self, job_id: UUID, header: Header, *, compression: Compression | None = None) -> NewJob:
+    def opening(self, spec: LoadSpec | None = None) -> Opening:
+        """Return what reads the file up to the end of its header; as a `spec` has it, if there is one."""
+        options = self.options
+        return Opening(
+            spec.dialect if spec else options.dialect,
+            None if spec else options.told,
+            expected_by(self.target.dataset),
+            max_record_bytes=self.settings.max_record_bytes,
+        )
+
+    async def new_job(
+        self, job_id: UUID, header: Header, detected: Detected | None, *, compression: Compression | None = None
+    ) -> NewJob:
         """Check the header against the dataset and return the job that may be written.
 
         Raises FileError for the header, RequestError (E_PARENT, E_DATASET_TABLE), DatabaseError.
         """
         options = self.options
-        spec = await self.target.ready(self._plan(header))
+        dialect = detected.dialect if detected else self.options.dialect
+        spec = await self.target.ready(self._plan(header, replace(dialect, encoding=header.encoding)))
+        spec = replace(spec, max_record_bytes=self.settings.max_record_bytes)
+        if detected is not None:
+            spec = replace(spec, evidence=detected.evidence, pinned_by=detected.options)
         await self._check_parent(spec.dataset)
         if spec.certainty is not None:
             facts = {"dataset": spec.dataset, "platform": spec.platform, "certainty": spec.certainty}
@@ -162,21 +187,24 @@ class Admission:
         `first_ordinal` and `records` are the next chunk's number and what the chunks before it hold.
         """
         splitter = Splitter(
-            self.options.dialect,
+            spec.dialect,
             first_line=line,
-            single_column=len(spec.columns) == 1,
+            single_column=spec.width == 1,
             batch_records=self.settings.batch_records,
             batch_bytes=self.settings.batch_bytes,
-            max_record_bytes=self.settings.max_record_bytes,
+            max_record_bytes=spec.max_record_bytes,
+            width=spec.width,
         )
+        cuts = FooterCuts(splitter, spec.dialect, spec.max_record_bytes) if spec.dialect.footer_rows else splitter
         return Cutter(
-            splitter,
-            self.target.sink(job_id),
+            cuts,
+            self.target.sink(job_id, spec.dialect.encoding == UTF_8),
             chunk_bytes=self.settings.chunk_bytes,
             file_offset=file_offset,
             first_line=line,
             first_ordinal=first_ordinal,
             records=records,
+            encoding=spec.dialect.encoding,
         )
 
     async def keep_pace(self, job_id: UUID, waiting: Callable[[], Awaitable[None]]) -> None:
@@ -187,17 +215,34 @@ class Admission:
             await trio.sleep(CATCH_UP_S)
             await waiting()
 
-    def _plan(self, header: Header) -> LoadSpec:
-        dataset, options = self.target.dataset, self.options
+    def _plan(self, header: Header, dialect: Dialect) -> LoadSpec:
+        dataset, options = with_sample(self.target.dataset, header, dialect), self.options
+        names = header.names or self._names_of_no_header(dataset, header)
         try:
             return dataset.spec(
-                header.names,
-                dialect=options.dialect,
+                [name for name in names if name],  # a column without a name is one to skip
+                dialect=dialect,
                 parameters=options.parameters,
                 resubmission=options.parent_id is not None,
             )
         except FileError as error:
-            raise with_delimiter_hint(error, header.names, options.dialect) from error
+            raise with_delimiter_hint(error, names, dialect) from error
+
+    def _names_of_no_header(self, dataset: Dataset, header: Header) -> Sequence[str]:
+        """Return the dataset's own columns, in their order, for a file without a header.
+
+        That there is none must be sure: the request says so, or some value of the first record can only be one of a
+        column that is no text. Else the record is taken for a header that does not fit.
+        """
+        own, told = dataset.own_names(), self.options.told
+        if len(own) != header.width:
+            text = f"the file has no header and {header.width} columns: name them with the option columns"
+            raise FileError(text, code="E_HEADER_MISMATCH", columns=header.width)
+        if isinstance(dataset, NewTable):
+            return own
+        types = [dataset.read_header(own).types[name] for name in own]
+        told_so = told is None or not {"header", "header_rows"}.isdisjoint(told)
+        return own if told_so or are_values(header.first, types) else header.first
 
     async def _check_parent(self, dataset: str) -> None:
         parent_id = self.options.parent_id

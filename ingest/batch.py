@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from ingest.bits import Offsets
 from ingest.chunk import BatchRange, Chunk
 from ingest.errors import AccountingError
+from ingest.reading.records import Records
 from ingest.reject import Reject
 
 
@@ -16,6 +19,21 @@ class Batch:
     chunk: Chunk
     range: BatchRange
     data: bytes
+    source: Source | None = None  # if the bytes are not those of the chunk
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Where the records of a rewritten batch came from: record number i begins at `start[i]` of it.
+
+    `where` they are in `batch`, as it was stored; `faults`: the number of a field and what is wrong with it, for the
+    records that are none.
+    """
+
+    batch: Batch
+    where: Records
+    start: Offsets
+    faults: Mapping[int, tuple[int, str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""A block of bytes as sets of bits: where its newlines are, which bytes lie inside quotes, which newlines end records.
+"""A block of bytes as sets of bits: where a byte stands, which bytes lie behind an odd number of others.
 
 One bit stands for one byte, 64 of them in a word, the first byte in the lowest bit. Work on words costs a fraction of
 a pass over the bytes and NumPy releases the GIL for it; positions are made only of the few bits that are asked for.
@@ -7,7 +7,7 @@ a pass over the bytes and NumPy releases the GIL for it; positions are made only
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
@@ -18,7 +18,6 @@ Words = NDArray[np.uint64]
 Offsets = NDArray[np.int64]
 
 WORD = 64
-PIECE_BYTES = 256 * 1024  # what is looked at for stray quotes in one go: temporary arrays that stay in the cache
 CR, LF = 13, 10
 
 
@@ -84,74 +83,6 @@ class BitSet:
         return np.flatnonzero(np.unpackbits(self.words.view(np.uint8), bitorder="little").view(np.bool_))
 
 
-@dataclass(frozen=True, slots=True)
-class Edge:
-    """What the bytes before a block mean for it; the defaults stand for the start of a file.
-
-    `odd`: a quote is open. `closed`: the byte before is a closing quote. `at_start`: the block begins with a record.
-    `after_cr`: the record so far is nothing but a CR.
-    """
-
-    odd: bool = False
-    closed: bool = False
-    at_start: bool = True
-    after_cr: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Marks:
-    """What `mark` found in a block.
-
-    `quotes`: the quotes. `odd`: the bytes up to and with which an odd number of quotes lies. `newlines`: all of them.
-    `ends`: the newlines outside quotes. `records`: those of `ends` that do not end a blank line.
-    """
-
-    edge: Edge
-    quotes: Words
-    odd: Words
-    newlines: BitSet
-    ends: BitSet
-    records: BitSet
-
-    def odd_before(self, position: int) -> bool:
-        """Return whether a quote is open just before `position`."""
-        word, bit = divmod(position - 1, WORD)
-        return self.edge.odd if position == 0 else bool(int(self.odd[word]) >> bit & 1)
-
-    def closed_before(self, position: int) -> bool:
-        """Return whether the byte just before `position` is a closing quote."""
-        word, bit = divmod(position - 1, WORD)
-        closing = int(self.quotes[word]) & ~int(self.odd[word])
-        return self.edge.closed if position == 0 else bool(closing >> bit & 1)
-
-    def opening_between(self, start: int, end: int) -> int | None:
-        """Return where the last quoted stretch that begins in [start, end) begins; a doubled quote begins none."""
-        first = start // WORD
-        words = slice(first, -(-end // WORD))
-        quotes, odd = self.quotes[words], self.odd[words]
-        closing = shift(quotes & ~odd, self.closed_before(first * WORD))
-        opening = BitSet(quotes & odd & ~closing)
-        rank = opening.before(end - first * WORD)
-        last = opening.nth(rank - 1) if rank else None
-        return None if last is None or last + first * WORD < start else last + first * WORD
-
-
-def mark(data: Octets, quote: int, edge: Edge, *, single_column: bool) -> Marks:
-    """Find the newlines, record ends and quotes of a block that `edge` precedes.
-
-    In a file of a `single_column` a blank line is a record.
-    """
-    newlines = BitSet(find(data, LF))
-    quotes = find(data, quote)
-    if quotes.any() or edge.odd:
-        odd = parity(quotes, edge.odd)
-        ends = BitSet(newlines.words & ~odd)
-    else:
-        odd, ends = quotes, newlines
-    blank = None if single_column else blank_lines(data, ends.words, edge)
-    return Marks(edge, quotes, odd, newlines, ends, ends if blank is None else BitSet(ends.words ^ blank))
-
-
 def find(data: Octets, byte: int) -> Words:
     """Return the bits of the bytes that equal `byte`."""
     padded = np.zeros(-(-data.size // WORD) * (WORD // 8), np.uint8)
@@ -171,44 +102,6 @@ def parity(bits: Words, odd: bool) -> Words:
     return sums
 
 
-def has_stray_quote(data: bytes, quote: int, delimiter: int) -> bool:
-    """Tell whether a quote may stand elsewhere than around a field, in bytes that begin with a record.
-
-    Never misses one, but for a carriage return after a closing quote, which COPY refuses by itself. White space next to
-    a quote makes it a stray one here, though it does no harm.
-    """
-    if quote not in data:
-        return False
-    start, odd = 0, False
-    while start < len(data):
-        # A piece ends with a newline, so that only the parity matters for the next one.
-        near = start + PIECE_BYTES
-        end = (data.rfind(b"\n", start, near) + 1) or (data.find(b"\n", near) + 1) or len(data)
-        stray, odd = _stray_quotes(np.frombuffer(data, np.uint8, end - start, start), quote, delimiter, odd)
-        if stray:
-            return True
-        start = end
-    return False
-
-
-def _stray_quotes(data: Octets, quote: int, delimiter: int, odd_before: bool) -> tuple[bool, bool]:
-    """Return whether a piece holds a stray quote, and whether a quote is open at its end."""
-    quotes = find(data, quote)
-    if not quotes.any():
-        return False, odd_before
-    odd = parity(quotes, odd_before)
-    opening, closing = quotes & odd, quotes & ~odd
-    last = np.uint64(1) << np.uint64((data.size - 1) % WORD)
-    is_odd = bool(odd[-1] & last)
-    ends = find(data, LF) | find(data, delimiter)
-    if np.any(opening & ~shift(ends | closing, first=True)):
-        return True, is_odd
-    followed = shift_back(ends | opening)
-    followed[-1] |= last  # the end of the file ends a record too
-    trailed = closing & ~followed
-    return bool(trailed.any() and np.any(trailed & ~shift_back(find(data, CR)))), is_odd
-
-
 def shift_back(bits: Words) -> Words:
     """Return the bits moved down by one byte."""
     moved = bits >> np.uint64(1)
@@ -224,12 +117,16 @@ def shift(bits: Words, first: bool) -> Words:
     return moved
 
 
-def blank_lines(data: Octets, ends: Words, edge: Edge) -> Words | None:
-    """Return the bits of the newlines that end a blank line (LF or CRLF alone), None when there is none."""
-    one_after = shift(ends, edge.at_start)
-    two_after = shift(one_after, edge.after_cr)
-    if not np.any(ends & (one_after | two_after)):
-        return None
-    after_cr = shift(find(data, CR), edge.after_cr)
-    blank = ends & (one_after | (after_cr & two_after))
-    return blank if blank.any() else None
+def span(length: int, ranges: Sequence[tuple[int, int]]) -> Words:
+    """Return the bits of the bytes in any of the `ranges` of a block of so many bytes."""
+    inside = np.zeros(-(-length // WORD) * WORD, np.bool_)
+    for start, end in ranges:
+        inside[start:end] = True
+    return np.packbits(inside, bitorder="little").view("<u8")
+
+
+def at(length: int, positions: Offsets) -> Words:
+    """Return the bits of some positions of a block of so many bytes."""
+    found = np.zeros(-(-length // WORD) * WORD, np.bool_)
+    found[positions] = True
+    return np.packbits(found, bitorder="little").view("<u8")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from uuid import UUID
 
@@ -26,7 +26,8 @@ class ChunkState(StrEnum):
 class BatchRange:
     """Where a batch lies: bytes [start, end) of the chunk, its first physical line in the file, its records.
 
-    `lines` are the physical lines of the range, `blank_lines` those of them that are no records (only line ends).
+    `lines` are the physical lines of the range, `blank_lines` those of them that are no records (only line ends, or
+    comments). `offset` is where it begins in the file as it was sent.
     """
 
     start: int
@@ -35,14 +36,17 @@ class BatchRange:
     records: int
     lines: int
     blank_lines: int
+    offset: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChunkCut:
     """A finished chunk as receiving describes it to the queue: where its bytes are and where its batches end.
 
-    The four sequences are parallel, one entry a batch: `ends` are byte offsets within the chunk, `records` the
-    batch's record count, `lines` its physical lines, `blank_lines` those of them that are no records.
+    `file_offset` counts bytes of the file as it was sent. The sequences are parallel, one entry a batch: `ends` are
+    byte offsets within the chunk, `records` the batch's record count, `lines` its physical lines, `blank_lines` those
+    of them that are no records; `offsets`, where the batch begins in the file as it was sent, are only there if the
+    chunk's bytes are not those that were sent.
     """
 
     ordinal: int
@@ -55,6 +59,7 @@ class ChunkCut:
     records: Sequence[int]
     lines: Sequence[int]
     blank_lines: Sequence[int]
+    offsets: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +81,10 @@ class Chunk:
         """Yield the chunk's batches in file order."""
         start, line = 0, self.cut.first_line
         cut = self.cut
-        for end, records, lines, blanks in zip(cut.ends, cut.records, cut.lines, cut.blank_lines, strict=True):
-            yield BatchRange(start=start, end=end, first_line=line, records=records, lines=lines, blank_lines=blanks)
+        counts = zip(cut.ends, cut.records, cut.lines, cut.blank_lines, strict=True)
+        for i, (end, records, lines, blanks) in enumerate(counts):
+            offset = cut.offsets[i] if cut.offsets else cut.file_offset + start
+            yield BatchRange(
+                start=start, end=end, first_line=line, records=records, lines=lines, blank_lines=blanks, offset=offset
+            )
             start, line = end, line + lines

@@ -11,9 +11,12 @@ from typing import Protocol
 from uuid import UUID
 
 from ingest.chunk import ChunkCut
+from ingest.encodings import UTF_8
 from ingest.objects import ObjectWriter
 from ingest.packing import PackedWriter
-from ingest.splitter import BatchCut, Block, Splitter
+from ingest.reading.footers import Cuts
+from ingest.reading.transcoding import SentOffsets
+from ingest.splitter import BatchCut, Block
 from ingest.storage import Storage, chunk_key
 
 
@@ -126,12 +129,13 @@ class Cutter:
     """Cuts the stream after the header into chunks of at least `chunk_bytes`, each ending with a batch.
 
     `file_offset` and `first_line` are where the stream begins in the file. A stretch without a record is no chunk.
-    `first_ordinal` is the number of the next chunk, `records` what the chunks before it hold.
+    `first_ordinal` is the number of the next chunk, `records` what the chunks before it hold. `encoding`: in which the
+    file was sent; the stream is UTF-8.
     """
 
     def __init__(
         self,
-        splitter: Splitter,
+        splitter: Cuts,
         sink: Sink,
         *,
         chunk_bytes: int,
@@ -139,8 +143,10 @@ class Cutter:
         first_line: int,
         first_ordinal: int = 1,
         records: int = 0,
+        encoding: str = UTF_8,
     ) -> None:
         self.records = records
+        self._sent = None if encoding == UTF_8 else SentOffsets(encoding, file_offset)
         self._splitter = splitter
         self._sink = sink
         self._chunk_bytes = chunk_bytes
@@ -158,9 +164,12 @@ class Cutter:
         """
         begin, view = self._written, memoryview(block)
         chunks = []
+        if self._sent is not None:
+            self._sent.take(block)
         for cut in self._splitter.feed(block):
             self._batches.append(cut)
-            if cut.end - self._start >= self._chunk_bytes:
+            # A batch that was held back may end before what the sink has already; a later one ends the chunk then.
+            if cut.end - self._start >= self._chunk_bytes and cut.end >= self._written:
                 self._write(view[self._written - begin : cut.end - begin])
                 chunks += self._seal()
         self._write(view[self._written - begin :])
@@ -170,6 +179,8 @@ class Cutter:
         """End the stream; return the last chunk, if there is one, all durable. Raises what `take` raises."""
         self._batches += self._splitter.finish()
         chunks = self._seal() if self._batches else []
+        if not chunks:
+            self._sink.drop()  # what was written behind the last batch is no record
         self._sink.finish()
         return chunks
 
@@ -189,6 +200,7 @@ class Cutter:
     def _seal(self) -> list[ChunkCut]:
         """Close the open chunk, which ends with its last batch."""
         batches, start, line = self._batches, self._start, self._line
+        offsets = [] if self._sent is None else [self._sent.up_to(batch.end) for batch in batches]
         self._batches, self._start = [], batches[-1].end
         self._line += sum(batch.lines for batch in batches)
         records = sum(batch.records for batch in batches)
@@ -196,15 +208,17 @@ class Cutter:
             self._sink.drop()
             return []
         self.records += records
-        key, offset = self._sink.seal(self._file_offset + start)
+        sent_from = offsets[0] if offsets else self._file_offset + start
+        key, offset = self._sink.seal(sent_from)
         self._ordinal += 1
         return [
             ChunkCut(
                 ordinal=self._ordinal - 1,
+                offsets=offsets,
                 object_key=key,
                 object_offset=offset,
                 length_bytes=self._start - start,
-                file_offset=self._file_offset + start,
+                file_offset=sent_from,
                 first_line=line,
                 ends=[batch.end - start for batch in batches],
                 records=[batch.records for batch in batches],

@@ -16,12 +16,14 @@ from ingest import logs
 from ingest.database import migrate_database, open_database
 from ingest.datasetfiles import known_definitions, read_definition_file
 from ingest.datasets import Dataset, Datasets
-from ingest.definitions.infer import definition_of_sample, definition_of_table, name_of
+from ingest.definitions.columntypes import name_of
+from ingest.definitions.infer import definition_of_sample, definition_of_table
 from ingest.definitions.model import Definition
 from ingest.definitions.preview import read_sample
 from ingest.definitions.tables import TableDataset
 from ingest.definitions.text import DefinitionError, read_definition
-from ingest.dialect import Dialect
+from ingest.dialectflags import dialect_flags, told
+from ingest.dialectoptions import dialect_of
 from ingest.environment import database_dsn, read_settings
 from ingest.errors import StorageError
 
@@ -97,9 +99,8 @@ def apply_command(file: Path) -> None:
 @click.argument("file", required=False, metavar="[FILE]", type=click.Path(path_type=Path))
 @click.option("--table", help="Take the columns of this table (schema.table) instead of a file's.")
 @click.option("--name", help="The dataset's name (default: that of the file or table).")
-@click.option("--delimiter", default=",", show_default=True, help="One character, or `tab`.")
-@click.option("--quote", default='"', show_default=True, help="One character.")
-def infer_command(file: Path | None, table: str | None, name: str | None, delimiter: str, quote: str) -> None:
+@dialect_flags
+def infer_command(file: Path | None, table: str | None, name: str | None, **dialect: str | None) -> None:
     """Write a definition that loads FILE, or files for a table, to standard output: a beginning to be worked on."""
     if (file is None) == (table is None):
         raise click.UsageError("name either a FILE or a --table")
@@ -110,8 +111,8 @@ def infer_command(file: Path | None, table: str | None, name: str | None, delimi
         text = definition_of_table(dataset, name=name or name_of(dataset.table, "table"))
     else:
         assert file is not None
-        dialect = Dialect(delimiter="\t" if delimiter in ("tab", "\\t") else delimiter, quote=quote)
-        sample = read_sample(_beginning(file), dialect, max_record_bytes=SAMPLE_BYTES, most_rows=SAMPLE_ROWS)
+        look = partial(read_sample, max_record_bytes=SAMPLE_BYTES, most_rows=SAMPLE_ROWS)
+        sample = look(_beginning(file), dialect_of(told(dialect)), told=told(dialect))
         own = name or name_of(file.name.partition(".")[0], "file")
         text = definition_of_sample(sample, name=own, table=own)
     read_definition(text, "the suggestion")  # a name from outside may be wrong

@@ -21,6 +21,7 @@ from ingest.definitions.defined import DefinedDataset, fingerprint
 from ingest.definitions.detection import AUTO, AutoDataset
 from ingest.definitions.matching import Reading
 from ingest.definitions.model import Definition
+from ingest.definitions.newtable import NewTable, new_table
 from ingest.definitions.tables import TableDataset, TargetColumn
 from ingest.dialect import Dialect
 from ingest.errors import RequestError
@@ -41,6 +42,10 @@ class Dataset(Protocol):
         self, names: Sequence[str], *, dialect: Dialect, parameters: Mapping[str, str], resubmission: bool = False
     ) -> LoadSpec: ...
 
+    def names_known(self) -> frozenset[str]: ...
+
+    def own_names(self) -> Sequence[str]: ...
+
     def read_header(self, names: Sequence[str]) -> Reading: ...
 
     def to_json(self) -> dict[str, Any]: ...
@@ -60,9 +65,14 @@ class Datasets:
     async def find(self, name: str, caller: Caller = ANYBODY) -> Dataset:
         """Return a dataset; `auto` is whichever definition fits the header of a file, never a table.
 
-        Raises RequestError (E_DATASET_UNKNOWN) when there is none of that name that the caller may use.
+        `new:schema.table` is a table that is not there yet.
+
+        Raises RequestError (E_DATASET_UNKNOWN) when there is none of that name that the caller may use, E_DATASET_TABLE
+        for a new table that is there.
         A table in a schema that is not allowed is answered like one that does not exist.
         """
+        if new := new_table(name):
+            return await self._new(new)
         schema, dot, table = name.partition(".")
         if name == AUTO:
             return AutoDataset(datasets=tuple(found for found in await self.defined() if found.is_for(caller)))
@@ -112,6 +122,15 @@ class Datasets:
         if spec.keyed or spec.plan.order is Order.ANY:
             return spec
         return replace(spec, keyed=await self._targets.are_keyed(spec.plan))
+
+    async def _new(self, new: NewTable) -> NewTable:
+        if new.schema not in self._allowed_schemas:
+            text = f"tables of schema {new.schema} may not be made: INGEST_TABLE_SCHEMAS says of which they may"
+            raise RequestError(text, code="E_DATASET_UNKNOWN")
+        if await self._table(new.name, new.schema, new.table):
+            text = f"table {new.name} is there already: dataset={new.name} adds to it"
+            raise RequestError(text, code="E_DATASET_TABLE")
+        return new
 
     async def _definition(self, name: str) -> DefinedDataset | None:
         if "\x00" in name:

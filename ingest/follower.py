@@ -19,8 +19,9 @@ from ingest.admission import Admission
 from ingest.chunk import ChunkCut
 from ingest.compression import MAGIC_BYTES, Compression, compression_of_bytes
 from ingest.cutter import Cutter
+from ingest.encodings import UTF_8
 from ingest.errors import FileError
-from ingest.header import Header, HeaderReader
+from ingest.header import Header
 from ingest.spec import LoadSpec
 from ingest.spool import Spool
 from ingest.upload import BLOCK_BYTES
@@ -39,6 +40,13 @@ def check_not_compressed(compression: Compression | None) -> None:
             f"a file compressed with {compression} cannot be uploaded resumably; send it with PUT /upload/{{filename}}"
         )
         raise FileError(text, code="E_COMPRESSED")
+
+
+def check_encoding(encoding: str) -> None:
+    """Raise FileError (E_ENCODING) for a file that is not in UTF-8: its chunks cannot lie in the bytes either."""
+    if encoding != UTF_8:
+        text = f"a file in {encoding} cannot be uploaded resumably; send it with PUT /upload/{{filename}}"
+        raise FileError(text, code="E_ENCODING")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +71,7 @@ class Follower:
         self._spec: LoadSpec | None = so_far.spec if so_far else None
         self._ordinal = so_far.ordinal if so_far else 0
         self._at = 0  # all before it is cut, or held by the header reader
-        self._header = HeaderReader(admission.options.dialect, max_record_bytes=admission.settings.max_record_bytes)
+        self._opening = admission.opening(so_far.spec if so_far else None)
         self._cutter: Cutter | None = None
         self._digest = hashlib.sha256()
         self._digested = 0
@@ -101,7 +109,7 @@ class Follower:
     async def finish(self, spool: Spool, length: int) -> Ending:
         """Cut the file to its end. Raises what `follow` raises."""
         await self.follow(spool, length)
-        cutter = self._cutter or await self._accept(self._header.finish())
+        cutter = self._cutter or await self._accept(self._opening.finish())
         await self._add(await self._in_thread(cutter.finish))
         while self._digested < length:
             await self._in_thread(lambda: self._catch_up(spool, length))
@@ -116,7 +124,7 @@ class Follower:
         self._at += size
         start = data if self._at == size else await self._in_thread(lambda: spool.read(0, min(MAGIC_BYTES, self._at)))
         check_not_compressed(compression_of_bytes(start))
-        if header := self._header.feed(data):
+        if header := self._opening.feed(data):
             await self._accept(header)
 
     def _cut(self, cutter: Cutter, spool: Spool, size: int) -> list[ChunkCut]:
@@ -139,7 +147,8 @@ class Follower:
     async def _accept(self, header: Header) -> Cutter:
         """Write the job, unless an earlier follower did, and cut what came with the header."""
         if self._spec is None:
-            new = await self._admission.new_job(self._job_id, header)
+            new = await self._admission.new_job(self._job_id, header, self._opening.detected)
+            check_encoding(new.spec.dialect.encoding)
             await self._admission.jobs.create(new)
             self._spec = new.spec
         cutter = self._cutter = self._admission.cutter(

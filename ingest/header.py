@@ -1,70 +1,52 @@
-"""The beginning of a file: what kind of file it is, and the names in its header record. Pure: bytes in, values out."""
+"""The beginning of a file: what kind of file it is, and the names in its header. Pure: bytes in, values out."""
 
 from __future__ import annotations
 
-import csv
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from ingest.definitions.names import tidy
 from ingest.dialect import Dialect
+from ingest.encodings import UTF_8
 from ingest.errors import FileError
+from ingest.reading.kinds import refuse_other_encodings, refuse_other_kinds
+from ingest.reading.names import check_width, read_names, refuse_bare_cr
+from ingest.reading.tokens import tokens
+from ingest.reading.transcoding import sent_length
 from ingest.splitter import BatchCut, Block, Splitter
 
 # How much of a file is looked at to tell text from something else.
 SNIFF_BYTES = 4096
 
-# The most columns a PostgreSQL table can have.
-MAX_COLUMNS = 1600
-
-# Damaged text has a NUL here and there, which costs its record only. Even random bytes have twice as many as this among
-# the first SNIFF_BYTES.
-MOST_NULS = 8
-
-# `sep=;`, which Excel understands and every other program takes for the header.
-EXCEL_DELIMITER = re.compile(rb"\"?sep=([,;|\t])\"?", re.IGNORECASE)
-
 BOM = b"\xef\xbb\xbf"
-OTHER_BOMS = (
-    (b"\xff\xfe\x00\x00", "UTF-32"),
-    (b"\x00\x00\xfe\xff", "UTF-32"),
-    (b"\xff\xfe", "UTF-16"),
-    (b"\xfe\xff", "UTF-16"),
-)
-EXPORT = "export the sheet as CSV"
-UNPACK = "unpack it and send the CSV inside"
-OTHER_KINDS = (
-    (b"PK\x03\x04", "an Excel workbook or a ZIP archive", f"{EXPORT}, or {UNPACK}"),
-    (b"PK\x05\x06", "an empty ZIP archive", UNPACK),
-    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Excel workbook", EXPORT),
-    (b"\x1f\x8b", "gzip", UNPACK),
-    (b"\x28\xb5\x2f\xfd", "zstd", UNPACK),
-    (b"\xfd7zXZ\x00", "xz", UNPACK),
-    (b"%PDF-", "a PDF document", "send the table as CSV"),
-    (b"\x7fELF", "a program (ELF)", "send a CSV file"),
-    (b"\x89PNG", "a PNG image", "send a CSV file"),
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
-    """The header record, read: its `names`, normalised, and the bytes that follow it (`rest`).
+    """The header, read: its `names`, normalised, and the bytes that follow it (`rest`).
 
-    `end` is the file offset of `rest`, `next_line` the physical line it begins with.
+    `end` is the offset of `rest` in the file as it was sent, `next_line` the physical line it begins with. Without a
+    header and names, `names` is empty; `width` is the number of fields of the header or of the first record, and
+    `first` those fields where there is no header. `encoding` is that of the file, its byte order known.
     """
 
     names: tuple[str, ...]
     end: int
     next_line: int
     rest: bytes
+    width: int = field(default=0, compare=False)
+    first: tuple[str, ...] = field(default=(), compare=False)
+    encoding: str = UTF_8
 
 
 class HeaderReader:
-    """Takes the first bytes of a file until its header record is complete; holds little more than that record."""
+    """Takes the first bytes of a file, as UTF-8, until its header is complete; holds little more than that.
+
+    What comes before the header (`skip_rows`, blank lines, comments) is let go as soon as it is known.
+    """
 
     def __init__(self, dialect: Dialect, *, max_record_bytes: int) -> None:
         self._dialect = dialect
+        self._max_record_bytes = max_record_bytes
         self._splitter = Splitter(
             dialect,
             first_line=1,
@@ -73,136 +55,143 @@ class HeaderReader:
             batch_bytes=SNIFF_BYTES,  # so that blank lines are let go
             max_record_bytes=max_record_bytes,
         )
+        self._newline = b"\r" if dialect.newline == "cr" else b"\n"
         self._held = bytearray()
-        self._held_from = 0  # file offset of the first byte held
+        self._held_from = 0  # stream offset of the first byte held, and where it is in the file as it was sent
+        self._sent_from = 0
         self._scanned = 0  # bytes held that the splitter has seen
-        self._bom_bytes = 0
+        self._split_from = 0  # stream offset of the first byte that the splitter has seen
         self._line = 1  # of the first byte held
+        self._rows: list[bytes] = []  # the records of the header that are complete
+        self._row_line = 1  # of the first of them
+        self._skipped = 0  # lines of the preamble that are behind
         self._sniffed = False
+        self._encoding = dialect.encoding
 
     def feed(self, data: Block) -> Header | None:
         """Take the next bytes; return the header as soon as it is complete.
 
         Raises FileError: E_NOT_CSV, E_ENCODING, E_ENCODING_SUSPECT, E_LINE_END, E_RECORD_TOO_LARGE, E_TOO_MANY_COLUMNS,
-        E_HEADER, E_HEADER_EMPTY.
+        E_HEADER, E_HEADER_EMPTY, E_HEADER_MISMATCH.
         """
         self._held += data
         return self._scan() if len(self._held) >= SNIFF_BYTES or self._sniffed else None
 
+    def begin_at(self, offset: int, encoding: str) -> None:
+        """Say that the first byte to come is at `offset` in the file as it was sent, in an encoding."""
+        self._encoding = encoding
+        if not self._held_from:
+            self._sent_from = offset
+
     def finish(self) -> Header:
         """Return the header of a file that ends here, with or without a line end.
 
-        Raises FileError: E_EMPTY when there is nothing but blank lines, E_QUOTE_OPEN, and all that `feed` raises.
+        Raises FileError: E_EMPTY when there is nothing but blank lines and nobody said the names of the columns,
+        E_QUOTE_OPEN, and all that `feed` raises.
         """
         if header := self._scan():
             return header
         for cut in self._splitter.finish():
-            if cut.records:
-                return self._read(cut)
+            if cut.records and (header := self._take(cut)):
+                return header
+        is_behind_preamble = self._skipped == self._dialect.skip_rows
+        if self._dialect.columns and not self._dialect.header_rows and is_behind_preamble:
+            return self._header(self._dialect.columns, len(self._dialect.columns))
         raise FileError("the file is empty: it has no header record", code="E_EMPTY")
 
     def _scan(self) -> Header | None:
         if not self._sniffed:
             self._sniff()
+        if not self._skip_rows():
+            return None
         while self._scanned < len(self._held):
-            # In small pieces, because each record of a piece would be a batch; the first one is all that is wanted.
+            # In small pieces, because each record of a piece would be a batch; the first ones are all that is wanted.
             piece = bytes(self._held[self._scanned : self._scanned + SNIFF_BYTES])
             self._scanned += len(piece)
             for cut in self._split(piece):
-                if cut.records:
-                    return self._read(cut)
-                self._let_go(cut)
+                if not cut.records:
+                    self._let_go(self._split_from + cut.end, cut.lines)
+                elif header := self._take(cut):
+                    return header
         return None
 
     def _sniff(self) -> None:
         refuse_other_kinds(bytes(self._held[:SNIFF_BYTES]))
-        self._bom_bytes = len(BOM) if self._held.startswith(BOM) else 0
-        del self._held[: self._bom_bytes]
-        self._held_from = self._bom_bytes
+        refuse_other_encodings(bytes(self._held[:SNIFF_BYTES]))
+        if self._held.startswith(BOM):
+            self._let_go(len(BOM), 0)
+        self._split_from = self._held_from
         self._sniffed = True
+
+    def _skip_rows(self) -> bool:
+        """Let the lines of the preamble go; return whether all of them are behind."""
+        while self._skipped < self._dialect.skip_rows:
+            end = self._held.find(self._newline) + 1
+            if not end:
+                if len(self._held) > self._max_record_bytes:
+                    text = f"line {self._line} is longer than {self._max_record_bytes} bytes (MAX_RECORD_BYTES)"
+                    raise FileError(text, code="E_RECORD_TOO_LARGE", line=self._line)
+                return False
+            self._let_go(self._held_from + end, 1)
+            self._skipped += 1
+            self._split_from = self._held_from
+        return True
 
     def _split(self, piece: bytes) -> list[BatchCut]:
         try:
             return self._splitter.feed(piece)
         except FileError:
-            refuse_bare_cr(bytes(self._held), self._dialect)
+            if self._newline == b"\n":
+                refuse_bare_cr(bytes(self._held), self._dialect)
             raise
 
-    def _let_go(self, cut: BatchCut) -> None:
-        """Forget the blank lines of a batch without a record."""
-        gone = self._bom_bytes + cut.end - self._held_from
+    def _let_go(self, end: int, lines: int) -> None:
+        """Forget the bytes before `end`, which are so many lines."""
+        gone = end - self._held_from
+        self._sent_from += sent_length(bytes(self._held[:gone]), self._encoding)
         del self._held[:gone]
-        self._held_from += gone
-        self._scanned -= gone
-        self._line += cut.lines
+        self._held_from = end
+        self._scanned = max(self._scanned - gone, 0)
+        self._line += lines
 
-    def _read(self, cut: BatchCut) -> Header:
-        end = self._bom_bytes + cut.end
-        record = bytes(self._held[: end - self._held_from])
-        refuse_bare_cr(record, self._dialect)
+    def _take(self, cut: BatchCut) -> Header | None:
+        """Take a record; return the header if it is the last one of it, or the first behind one that is not there."""
+        end = self._split_from + cut.end
+        record = self._record(bytes(self._held[: end - self._held_from]), cut)
+        if self._newline == b"\n":
+            refuse_bare_cr(record, self._dialect)
+        self._row_line = self._row_line if self._rows else self._line + cut.blank_lines
+        if not self._dialect.header_rows:
+            found = tokens(record.strip(b"\r\n"), self._dialect)
+            check_width(len(found), self._dialect, self._row_line)
+            first = tuple(token.text.decode("utf-8", "replace") for token in found)
+            return self._header(self._dialect.columns, len(found), first)
+        self._rows.append(record.strip(b"\r\n"))
+        if sum(map(len, self._rows)) > self._max_record_bytes:
+            text = f"the header is longer than {self._max_record_bytes} bytes (MAX_RECORD_BYTES)"
+            raise FileError(text, code="E_RECORD_TOO_LARGE", line=self._row_line)
+        self._let_go(end, cut.lines)
+        if len(self._rows) < self._dialect.header_rows:
+            return None
+        names = read_names(self._rows, self._dialect, line=self._row_line)
+        return self._header(names, len(names))
+
+    def _record(self, stretch: bytes, cut: BatchCut) -> bytes:
+        """Return the record at the end of a stretch, which may begin with blank lines and comments."""
+        if not cut.blank_lines or not self._dialect.comment:
+            return stretch
+        return stretch.split(self._newline, cut.blank_lines)[-1]
+
+    def _header(self, names: Sequence[str], width: int, first: tuple[str, ...] = ()) -> Header:
         return Header(
-            names=read_names(record.strip(b"\r\n"), self._dialect, line=self._line + cut.blank_lines),
-            end=end,
-            next_line=self._line + cut.lines,
-            rest=bytes(self._held[len(record) :]),
+            names=tuple(names),
+            end=self._sent_from,
+            next_line=self._line,
+            rest=bytes(self._held),
+            width=width,
+            first=first,
+            encoding=self._encoding,
         )
-
-
-def refuse_other_kinds(start: bytes) -> None:
-    """Raise FileError when the first bytes of a file are not those of a CSV in UTF-8."""
-    for magic, kind, advice in OTHER_KINDS:
-        if start.startswith(magic):
-            raise FileError(f"this looks like {kind}, not like CSV: {advice}", code="E_NOT_CSV", looks_like=kind)
-    for bom, encoding in OTHER_BOMS:
-        if start.startswith(bom):
-            raise FileError(f"the file is in {encoding}: save it as UTF-8", code="E_ENCODING", looks_like=encoding)
-    if b"\0" in start:
-        _refuse_nuls(start)
-
-
-def _refuse_nuls(start: bytes) -> None:
-    # Text in UTF-16 without a byte order mark has a NUL beside every Latin letter: always before it, or always after.
-    first, second = start[0::2].count(0), start[1::2].count(0)
-    if 0 in (first, second) and first + second > len(start) // 4:
-        text = "the file seems to be in UTF-16 without a byte order mark: save it as UTF-8"
-        raise FileError(text, code="E_ENCODING_SUSPECT", looks_like="UTF-16")
-    if first + second > MOST_NULS or b"\0" in start.split(b"\n", 1)[0]:
-        raise FileError("the file holds NUL bytes: this is not CSV", code="E_NOT_CSV", looks_like="binary data")
-
-
-def refuse_bare_cr(record: bytes, dialect: Dialect) -> None:
-    """Raise FileError (E_LINE_END) when a record holds a CR outside quotes that does not belong to its line end."""
-    quote = re.escape(dialect.quote.encode())
-    if re.search(rb"\r(?!\n)", re.sub(quote + rb"[^" + quote + rb"]*" + quote, b"", record)):
-        raise FileError("the lines end in CR alone: convert the line ends to LF", code="E_LINE_END", line=1)
-
-
-def read_names(record: bytes, dialect: Dialect, *, line: int) -> tuple[str, ...]:
-    """Return the names in a header record, in NFC and without what surrounds them invisibly.
-
-    Raises FileError: E_ENCODING, E_HEADER (not CSV), E_HEADER_EMPTY (a name is missing), E_TOO_MANY_COLUMNS, and
-    E_HEADER_MISMATCH for the line by which Excel is told the delimiter.
-    """
-    if told := EXCEL_DELIMITER.fullmatch(record):
-        char = told[1].decode()
-        text = f"line {line} tells Excel the delimiter, it is no header: remove it, and say delimiter={char}"
-        raise FileError(text, code="E_HEADER_MISMATCH", line=line, delimiter_seen=char)
-    try:
-        text = record.decode()
-        names = next(csv.reader([text], delimiter=dialect.delimiter, quotechar=dialect.quote, strict=True))
-    except UnicodeDecodeError as error:
-        text = f"byte 0x{record[error.start]:02x} in the header is not UTF-8: convert the file to UTF-8"
-        raise FileError(text, code="E_ENCODING", line=line) from error
-    except csv.Error as error:
-        raise FileError(f"the header record cannot be read: {error}", code="E_HEADER", line=line) from error
-    if len(names) > MAX_COLUMNS:
-        text = f"the header has {len(names)} columns; a table has at most {MAX_COLUMNS}"
-        raise FileError(text, code="E_TOO_MANY_COLUMNS", line=line, columns=len(names))
-    normal = tuple(map(tidy, names))
-    if "" in normal:
-        text = f"column {normal.index('') + 1} of the header has no name"
-        raise FileError(text, code="E_HEADER_EMPTY", line=line, column=normal.index("") + 1)
-    return normal
 
 
 def with_delimiter_hint(error: FileError, names: Sequence[str], dialect: Dialect) -> FileError:

@@ -12,7 +12,8 @@ from ingest.chunk import ChunkCut
 from ingest.compression import Compression
 from ingest.cutter import Cutter
 from ingest.digests import Digest, Hashes
-from ingest.header import Header, HeaderReader
+from ingest.header import Header
+from ingest.opening import Opening
 from ingest.splitter import Block
 from ingest.unpacking import Unpacker
 
@@ -32,9 +33,14 @@ class Intake:
     """
 
     def __init__(
-        self, header: HeaderReader, unpacker: Unpacker, digests: Sequence[Digest], *, settled: bool = False
+        self,
+        opening: Opening,
+        unpacker: Unpacker,
+        digests: Sequence[Digest],
+        *,
+        settled: bool = False,
     ) -> None:
-        self._header = header
+        self._opening = opening
         self._unpacker = unpacker
         self._hashes = Hashes(digests)
         self._beside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="hash")
@@ -82,7 +88,9 @@ class Intake:
     def take_piece(self) -> Found:
         """Go on with what the last block holds."""
         piece = self._unpacker.next()
-        return self._header.feed(piece) if self._cutter is None else self._cut(self._cutter, piece)
+        if self._cutter is None:
+            return self._opening.feed(piece)
+        return self._cut(self._cutter, self._opening.text(piece))
 
     def begin(self, header: Header, cutter: Cutter) -> list[ChunkCut]:
         """Cut what comes after the header; returns what the bytes behind it are enough for."""
@@ -94,9 +102,13 @@ class Intake:
         self._unpacker.finish()
         return self.take_piece()
 
+    def end_text(self) -> Found:
+        """Say that `end` was followed to where there is no more; the last bytes may be no whole character."""
+        return None if self._cutter is None else self._cut(self._cutter, self._opening.text(b"", ended=True))
+
     def end_header(self) -> Header:
         """Return the header of a file that has ended and holds little more."""
-        return self._header.finish()
+        return self._opening.finish()
 
     def finish(self) -> list[ChunkCut]:
         """Return the last chunk, if there is one, all durable; the bytes are those of the client's digests."""

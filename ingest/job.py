@@ -118,3 +118,4 @@ class JobView:
     completed_at: datetime | None
     updated_at: datetime
     owner: str | None = None
+    dialect: dict[str, Any] | None = None

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 from ingest.database import Record
+from ingest.dialect import Dialect
+from ingest.encodings import UTF_8
 from ingest.job import FINAL, JobMode, JobState, JobView
 
 # Nothing is wrong with the load, but perhaps with the export.
@@ -58,7 +61,15 @@ def view_from(row: Record) -> JobView:
         completed_at=row["finished_at"],
         updated_at=row["updated_at"],
         owner=row["owner"],
+        dialect=_dialect_of(row),
     )
+
+
+def _dialect_of(row: Record) -> dict[str, Any]:
+    """Return how the file is read, why, and the options that say so."""
+    spec = row["spec"]
+    shown = Dialect(**spec["dialect"]).to_json()
+    return {**shown, "evidence": spec.get("evidence", []), "options": spec.get("pinned_by", "")}
 
 
 def _progress(row: Record, state: JobState) -> float:
@@ -85,7 +96,7 @@ def _bytes_processed(row: Record, state: JobState) -> int:
     """Return the bytes of the file, as it was sent, that stand for what is loaded."""
     if state is JobState.COMPLETED:
         return int(row["bytes_total"])
-    if row["compression"]:
+    if row["compression"] or row["spec"]["dialect"].get("encoding", UTF_8) != UTF_8:
         return int(_progress(row, state) * (row["bytes_total"] or 0))
     return _bytes_done(row)
 

@@ -13,7 +13,8 @@ import trio
 
 from ingest import localload, localshow, logs
 from ingest.budget import Budget
-from ingest.dialect import Dialect
+from ingest.dialectflags import dialect_flags, told
+from ingest.dialectoptions import dialect_of
 from ingest.environment import database_dsn, read_settings
 from ingest.errors import StorageError
 from ingest.job import DEFAULT_PRIORITY, JobMode
@@ -30,13 +31,17 @@ def _local(context: click.Context, argument: click.Parameter, files: tuple[str, 
 
 @click.command("load")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...", callback=_local)
-@click.option("--dataset", required=True, help="Where the rows go: a dataset's name or schema.table.")
+@click.option(
+    "--dataset",
+    "--into",
+    "dataset",
+    required=True,
+    help="Where the rows go: a dataset's name, schema.table, or new:schema.table to make the table.",
+)
 @click.option(
     "--parameter", "parameters", multiple=True, metavar="NAME=VALUE", help="A value that the dataset asks for."
 )
-@click.option("--delimiter", default=",", show_default=True, help="One character, or `tab`.")
-@click.option("--quote", default='"', show_default=True, help="One character.")
-@click.option("--null", default="", help="The unquoted text that means NULL (default: nothing).")
+@dialect_flags
 @click.option(
     "--mode",
     type=click.Choice([mode.value for mode in JobMode]),
@@ -59,15 +64,13 @@ def load_command(
     files: tuple[str, ...],
     dataset: str,
     parameters: tuple[str, ...],
-    delimiter: str,
-    quote: str,
-    null: str,
     mode: str,
     max_rejects: str | None,
     rejects_path: Path | None,
     server: str | None,
     as_json: bool,
     quiet: bool,
+    **dialect: str | None,
 ) -> None:
     """Load local files (- for standard input) straight into the database; with --server, send them to a service.
 
@@ -75,8 +78,8 @@ def load_command(
     """
     if server is not None:
         _check_output(rejects_path, files)
-        given = {"delimiter": delimiter, "quote": quote, "null": null, "mode": mode, "max_rejects": max_rejects or ""}
-        sent = {**_parameters(parameters), **{name: value for name, value in given.items() if value}}
+        given = {"mode": mode, "max_rejects": max_rejects or ""}
+        sent = {**_parameters(parameters), **told(dialect), **{name: value for name, value in given.items() if value}}
         from ingest import remote
 
         with _writing(rejects_path) as write:
@@ -87,7 +90,8 @@ def load_command(
     options = UploadOptions(
         dataset=dataset,
         filename="",
-        dialect=Dialect(delimiter="\t" if delimiter in ("tab", "\\t") else delimiter, quote=quote, null=null),
+        dialect=dialect_of(told(dialect)),
+        told=told(dialect),
         priority=DEFAULT_PRIORITY,
         bytes_total=None,
         mode=JobMode(mode),

@@ -158,7 +158,7 @@ class Loader:
             raise StorageError(f"{path} cannot be read: {error.strerror}", code="E_SOURCE_MISSING") from error
         dataset, dialect, mode = self._options.dataset, self._options.dialect.to_json(), self._options.mode
         identity = [str(path.resolve()), status.st_size, status.st_mtime_ns, dataset, dialect, mode]
-        identity += sorted(self._options.parameters.items())
+        identity += sorted({**self._options.parameters, **(self._options.told or {})}.items())
         return f"load {platform.node()} {hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:32]}"
 
     def _options_for(self, filename: str, bytes_total: int | None) -> UploadOptions:

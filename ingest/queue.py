@@ -223,6 +223,7 @@ def _chunk_from(row: Record) -> Chunk:
         records=row["batch_records"],
         lines=row["batch_lines"],
         blank_lines=row["batch_blanks"],
+        offsets=tuple(row["batch_offsets"]),
     )
     return Chunk(
         id=row["id"],

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Protocol
 from uuid import UUID
@@ -89,10 +88,10 @@ class Receiving:
     ) -> JobView:
         """Make a job of a local file without copying it: its chunks refer to the file, which must not change.
 
-        The chunks of a compressed file are stored, since there is nothing they could refer to. `on_progress` is told
-        the bytes scanned so far, `on_job` the job as soon as it exists; both again at each block, and what they raise
-        fails the job, as cancellation does. Raises SourceChanged when the file changes meanwhile, else what
-        `Upload.feed` and `Upload.finish` raise.
+        The chunks of a file that is compressed or not in UTF-8 are stored, since there is nothing they could refer to.
+        `on_progress` is told the bytes scanned so far, `on_job` the job as soon as it exists; both again at each block,
+        and what they raise fails the job, as cancellation does. Raises SourceChanged when the file changes meanwhile,
+        else what `Upload.feed` and `Upload.finish` raise.
         """
         source = await trio.to_thread.run_sync(Source.of_file, path, limiter=self._limiter)
         size = source.size_bytes or 0
@@ -100,7 +99,11 @@ class Receiving:
         async with self._storage.open(source.key()) as reader, AsyncExitStack() as stack:
             start = await reader.read(0, min(MAGIC_BYTES, size))
             compressed = compression_of_name(options.filename) or compression_of_bytes(start)
-            sink = self._object_sink() if compressed else lambda job_id: in_place
+            stored = self._object_sink()
+
+            def sink(job_id: UUID, as_sent: bool) -> Sink:
+                return in_place if as_sent and not compressed else stored(job_id, as_sent)
+
             upload = await stack.enter_async_context(self._receive(options, queue, sink, None))
             for offset in range(0, size, BLOCK_BYTES):
                 await upload.feed(await reader.read(offset, min(BLOCK_BYTES, size - offset)))
@@ -109,8 +112,9 @@ class Receiving:
                 on_progress(upload.bytes_received)
             return await upload.finish()
 
-    def _object_sink(self) -> Callable[[UUID], Sink]:
-        return partial(ObjectSink, self._storage, packed=self._settings.storage_compression == "zstd")
+    def _object_sink(self) -> Callable[[UUID, bool], Sink]:
+        packed = self._settings.storage_compression == "zstd"
+        return lambda job_id, as_sent: ObjectSink(self._storage, job_id, packed=packed)
 
     def statistics(self) -> ReceivingStatistics:
         """Return what is being received now, and how much was since the start."""
@@ -119,7 +123,7 @@ class Receiving:
 
     @asynccontextmanager
     async def _receive(
-        self, options: UploadOptions, queue: str, sink: Callable[[UUID], Sink], limit_bytes: int | None
+        self, options: UploadOptions, queue: str, sink: Callable[[UUID, bool], Sink], limit_bytes: int | None
     ) -> AsyncIterator[Upload]:
         dataset = await self._datasets.find(options.dataset, options.caller)
         dataset.check_parameters(options.parameters)

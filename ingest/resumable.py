@@ -24,7 +24,7 @@ from ingest.caller import Caller
 from ingest.compression import compression_of_name
 from ingest.cutter import InPlaceSink
 from ingest.errors import FileError, IngestError, RequestError, SourceChanged, StorageError, UnavailableError
-from ingest.follower import Follower, check_not_compressed
+from ingest.follower import Follower, check_encoding, check_not_compressed
 from ingest.held import Held
 from ingest.receiving import DEFAULT_QUEUE, THREADS, DatasetSource, ReceivingStatistics
 from ingest.settings import Settings
@@ -80,11 +80,13 @@ class Resumable:
     async def create(self, options: UploadOptions, length: int | None, metadata: str) -> UploadRow:
         """Begin an upload; `metadata` is given back as it is.
 
-        Raises RequestError (E_DATASET_UNKNOWN, E_OPTION, E_TOO_LARGE, E_TOO_MANY_UPLOADS), FileError (E_COMPRESSED).
+        Raises RequestError (E_DATASET_UNKNOWN, E_OPTION, E_TOO_LARGE, E_TOO_MANY_UPLOADS), FileError (E_COMPRESSED,
+        E_ENCODING).
         """
         if length is not None and length > self._settings.max_upload_bytes:
             raise too_large(self._settings.max_upload_bytes)
         check_not_compressed(compression_of_name(options.filename))
+        check_encoding(options.dialect.encoding)
         dataset = await self._datasets.find(options.dataset, options.caller)
         dataset.check_parameters(options.parameters)
         job_id = uuid7()
@@ -186,7 +188,7 @@ class Resumable:
             dataset=dataset,
             ready=self._datasets.ready,
             queue=DEFAULT_QUEUE,
-            sink=lambda job_id: InPlaceSink(key),
+            sink=lambda job_id, as_sent: InPlaceSink(key),
             limit_bytes=None,
         )
         options = replace(row.options, bytes_total=row.length)

@@ -154,8 +154,17 @@ class LoadSpec:
     plan: Plan | None = None
     platform: str | None = None  # of the definition, where the file was seen to come from
     certainty: float | None = None  # 0 to 1, when the dataset was recognised by the header
+    makes: str | None = None  # the columns of the table as SQL, when the job's first batch is to make it
     max_rejects: str | None = None  # of the definition: the error budget unless the request has one
+    max_record_bytes: int = 1 << 20  # by which the file was cut
+    evidence: tuple[str, ...] = ()  # why the dialect is what it is, where it was detected
+    pinned_by: str = ""  # the options, as a query, that say the same
     parser_version: int = PARSER_VERSION
+
+    @property
+    def width(self) -> int:
+        """The number of fields that a record of the file has."""
+        return len(self.dialect.columns or self.header or self.columns)
 
     @property
     def types(self) -> list[str]:
@@ -176,6 +185,7 @@ class LoadSpec:
             dialect=Dialect(**dialect),
             plan=None if plan is None else _plan_from(plan),
             header=tuple(rest.pop("header")),
+            evidence=tuple(rest.pop("evidence", ())),
             **rest,
         )
 

@@ -6,19 +6,26 @@ dialect whose quotes are doubled inside quotes. What comes out does not depend o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from ingest.bits import CR, BitSet, Edge, Marks, Octets, Offsets, find, mark
+from ingest.bits import CR, LF, BitSet, Octets, Offsets, span
 from ingest.dialect import Dialect
 from ingest.errors import FileError
+from ingest.reading.marking import Edge, Marks, mark, signs_of
+from ingest.reading.mending import Mender
+from ingest.reading.strays import fences_of, stray_quotes
 
 Block = bytes | bytearray | memoryview
 
 # Bytes looked at in one go. Smaller pieces pay for each call into NumPy; with larger ones, the temporary arrays are
 # given back to the kernel and faulted in again at each piece, which costs half of the speed in some threads.
 PIECE_BYTES = 512 * 1024
+
+# What is looked at together with the first part of a record that was held back, at least.
+JOINT_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +74,10 @@ class Splitter:
         batch_records: int,
         batch_bytes: int,
         max_record_bytes: int,
+        width: int | None = None,
     ) -> None:
-        self._quote = ord(dialect.quote)
+        self._signs = signs_of(dialect)
+        self._fences = fences_of(dialect)
         self._single_column = single_column
         self._batch_records = batch_records
         self._batch_bytes = batch_bytes
@@ -80,16 +89,26 @@ class Splitter:
         self._record_line = first_line
         self._quote_line = first_line  # where the open quote began; only meaningful while one is open
         self._open = _Open()
+        self._mender = Mender(dialect, width, max_record_bytes) if width and width > 1 and dialect.quote else None
+        self._held = b""  # the bytes behind _offset that were fed already
+        self._begun = b""  # of the open record, as far as they lie before _offset
+        self._in_comment = False  # the open record is a comment
 
     def feed(self, block: Block) -> list[BatchCut]:
         """Take the next bytes of the stream and return the batches they complete.
 
         Raises FileError (E_RECORD_TOO_LARGE) as soon as a record is longer than `max_record_bytes`.
         """
-        data = np.frombuffer(block, np.uint8)
-        cuts: list[BatchCut] = []
-        for start in range(0, data.size, PIECE_BYTES):
-            cuts += self._piece(data[start : start + PIECE_BYTES])
+        view, cuts, at = memoryview(block), list[BatchCut](), 0
+        while at < len(view):
+            stop = self._joint(view, at) if self._held else at + PIECE_BYTES
+            piece = self._held + bytes(view[at:stop]) if self._held else view[at:stop]
+            cuts += self._piece(piece)
+            at, begin = min(stop, len(view)), at
+            if at < len(view) and len(self._held) < at - begin:
+                # What was held back lies in this block: no need to carry it along.
+                at -= len(self._held)
+                self._held = b""
         return cuts
 
     def finish(self) -> list[BatchCut]:
@@ -97,6 +116,9 @@ class Splitter:
 
         Raises FileError (E_QUOTE_OPEN) when the stream ends inside quotes.
         """
+        if self._mender is not None and self._edge.odd:
+            self._held = self._step_back()
+        cuts = self._piece(self._held, ended=True) if self._held else []
         if self._edge.odd:
             raise FileError(
                 f"the quote that opens on line {self._quote_line} is never closed",
@@ -104,16 +126,66 @@ class Splitter:
                 line=self._quote_line,
             )
         if self._offset > self._record_start:
-            self._open.records += 1
+            self._open.records += not self._in_comment
+            self._open.blank_lines += self._in_comment
             self._open.lines += 1
-        return [self._open.cut(self._offset)] if self._offset > self._open.start else []
+        return [*cuts, self._open.cut(self._offset)] if self._offset > self._open.start else cuts
 
-    def _piece(self, data: Octets) -> list[BatchCut]:
-        marks = mark(data, self._quote, self._edge, single_column=self._single_column)
+    def _joint(self, view: memoryview, at: int) -> int:
+        """Return up to where the view is looked at together with what is held: a line's end, if one is near."""
+        near = bytes(view[at : at + max(len(self._held), JOINT_BYTES)])
+        return at + ((near.rfind(bytes([self._signs.newline])) + 1) or len(near))
+
+    def _piece(self, block: Block, *, ended: bool = False) -> list[BatchCut]:
+        data = np.frombuffer(block, np.uint8)
+        marks = self._mark(data)
+        if self._mender is not None and (marks.is_multi_line or (ended and marks.odd_before(data.size))):
+            if self._begun:
+                return self._with_begun(block, marks.ends.nth(0), ended=ended)
+            marks = self._mended(self._mender, data, marks, ended=ended)
         self._check_sizes(marks, data.size)
-        cuts = self._cut(marks, data.size)
-        self._step_over(marks, data)
+        end = data.size if ended else self._settled(marks, data)
+        cuts = self._cut(marks, end)
+        self._step_over(marks, data[:end])
+        self._held = bytes(block[end:])
         return cuts
+
+    def _with_begun(self, block: Block, first_end: int | None, *, ended: bool) -> list[BatchCut]:
+        """Look at the record that began before a block as a whole, then at what follows it: large copies are slow."""
+        stop = len(block) if first_end is None else first_end + 1
+        cuts = self._piece(self._step_back() + bytes(block[:stop]), ended=ended and stop == len(block))
+        rest = self._held + bytes(block[stop:]) if self._held else block[stop:]
+        return [*cuts, *self._piece(rest, ended=ended)] if len(rest) and stop < len(block) else cuts
+
+    def _mark(self, data: Octets, plain: Sequence[tuple[int, int]] = ()) -> Marks:
+        bits = span(data.size, plain) if plain else None
+        return mark(data, self._signs, self._edge, single_column=self._single_column, plain=bits)
+
+    def _mended(self, mender: Mender, data: Octets, marks: Marks, *, ended: bool) -> Marks:
+        """Return the marks without the quotes that swallow lines which they should not."""
+        last = marks.ends.last()
+        strays = BitSet(stray_quotes(data, marks.quotes, marks.odd, self._signs, self._fences)).first_from(0)
+        too_long = bool((np.diff(self._record_bounds(marks, data.size)) > self._max_record_bytes).any())
+        sound = not (ended or too_long) and (strays is None or last is None or strays > last)
+        plain = () if sound else mender.mend(data, marks, ended=ended)
+        return self._mark(data, plain) if plain else marks
+
+    def _step_back(self) -> bytes:
+        """Go back to the start of the open record, of which no line was counted yet; return its bytes."""
+        begun, self._begun = self._begun, b""
+        self._offset -= len(begun)
+        self._edge = Edge()
+        return begun
+
+    def _settled(self, marks: Marks, data: Octets) -> int:
+        """Return up to where nothing changes any more: the start of the open record, if it depends on what follows."""
+        waits = self._signs.comment or self._signs.escape is not None or (self._mender and marks.is_multi_line)
+        if not waits:
+            return data.size
+        last = marks.ends.last()
+        start = 0 if last is None else last + 1
+        several = marks.newlines.before(data.size) > marks.newlines.before(start)
+        return start if several or self._signs.comment or self._signs.escape is not None else data.size
 
     def _cut(self, marks: Marks, length: int) -> list[BatchCut]:
         cuts, begin = [], 0
@@ -145,10 +217,14 @@ class Splitter:
             odd=marks.odd_before(end),
             closed=marks.closed_before(end),
             at_start=started == 0,
-            after_cr=started == 1 and int(data[-1]) == CR,
+            after_cr=started == 1 and self._signs.newline == LF and int(data[-1]) == CR,
         )
+        self._in_comment = started > 0 and marks.is_comment(end - 1)
+        if self._mender is not None:
+            rest = data[max(end - started, 0) :].tobytes()
+            self._begun = rest if started <= end else self._begun + rest
         self._offset += end
-        self._line += marks.newlines.total
+        self._line += marks.newlines.before(end)
 
     def _open_quote_line(self, marks: Marks, record_start: int, end: int) -> int:
         """Return the line of the last quoted stretch of the record at `record_start` that begins before `end`."""
@@ -179,41 +255,3 @@ class Splitter:
             line = self._open_quote_line(marks, start + self._offset, limit)
             detail += f"; the quote that opens on line {line} is not closed"
         return FileError(detail, code="E_RECORD_TOO_LARGE", line=line)
-
-
-@dataclass(frozen=True, slots=True)
-class Records:
-    """The records of a stretch of a file as parallel arrays: bytes [start, end) without the line end, first physical
-    line, and fields (delimiters outside quotes + 1). Blank lines are left out."""
-
-    start: Offsets
-    end: Offsets
-    line: Offsets
-    fields: Offsets
-
-
-def records(data: Block, dialect: Dialect, first_line: int, single_column: bool) -> Records:
-    """Find every record of a batch, whose first byte is on physical line `first_line`."""
-    octets = np.frombuffer(data, np.uint8)
-    marks = mark(octets, ord(dialect.quote), Edge(), single_column=single_column)
-    start, end = _without_line_ends(octets, marks.ends.positions(), single_column)
-    if not single_column:
-        start, end = start[end > start], end[end > start]
-    delimiters = BitSet(find(octets, ord(dialect.delimiter)) & ~marks.odd)
-    return Records(
-        start=start,
-        end=end,
-        line=first_line + marks.newlines.before_each(start),
-        fields=delimiters.before_each(end) - delimiters.before_each(start) + 1,
-    )
-
-
-def _without_line_ends(octets: Octets, newlines: Offsets, single_column: bool) -> tuple[Offsets, Offsets]:
-    start = np.concatenate(([0], newlines + 1))
-    cr = (newlines > start[:-1]) & (octets[newlines - 1] == CR)
-    end = newlines - cr
-    if start[-1] == octets.size:
-        return start[:-1], end
-    # The last record of the file lacks its line end, or the second half of one; a CR alone is no blank line.
-    half = octets[-1] == CR and (single_column or octets.size - start[-1] > 1)
-    return start, np.append(end, octets.size - half)

@@ -19,7 +19,7 @@ from ingest.admission import Admission, JobRows, Target, UploadOptions, too_larg
 from ingest.chunk import ChunkCut
 from ingest.compression import compression_of_name
 from ingest.errors import DatabaseError, IngestError, RequestError, StorageError, UnavailableError
-from ingest.header import SNIFF_BYTES, Header, HeaderReader
+from ingest.header import SNIFF_BYTES, Header
 from ingest.intake import Found, Intake
 from ingest.job import JobState, JobView, Load
 from ingest.settings import Settings
@@ -68,8 +68,9 @@ class Upload:
         self._settled = False
         self._touched_at = trio.current_time()
         self._gathered = bytearray()
+        self._opening = self._admission.opening()
         self._intake = Intake(
-            HeaderReader(options.dialect, max_record_bytes=settings.max_record_bytes),
+            self._opening,
             Unpacker(
                 options.compression or compression_of_name(options.filename),
                 max_bytes=target.limit_bytes,
@@ -119,6 +120,7 @@ class Upload:
             raise RequestError(text, code="E_UPLOAD_INCOMPLETE")
         await self._flush()
         await self._steps(self._intake.end)
+        await self._steps(self._intake.end_text)
         if not self._intake.begun:
             await self._accept(self._intake.end_header())
         await self._add(await self._in_thread(self._intake.finish))
@@ -147,7 +149,8 @@ class Upload:
 
     async def _accept(self, header: Header) -> None:
         """Check the header, write the job, and cut what came with the header."""
-        new = await self._admission.new_job(self._id, header, compression=self._intake.compression)
+        detected = self._opening.detected
+        new = await self._admission.new_job(self._id, header, detected, compression=self._intake.compression)
         self._creating = True
         await self._jobs.create(new)
         self._job_exists = True

@@ -169,6 +169,7 @@ CREATE TABLE IF NOT EXISTS ingest.chunks (
     batch_records  bigint[] NOT NULL,
     batch_lines    bigint[] NOT NULL,
     batch_blanks   bigint[] NOT NULL,
+    batch_offsets  bigint[] NOT NULL DEFAULT '{}',     -- where they begin in the file as sent, if that is not in UTF-8
     inserted       bigint NOT NULL DEFAULT 0,          -- this and the next four: written when the chunk finishes
     updated        bigint NOT NULL DEFAULT 0,
     unchanged      bigint NOT NULL DEFAULT 0,
@@ -184,6 +185,7 @@ CREATE TABLE IF NOT EXISTS ingest.chunks (
         AND cardinality(batch_ends) = cardinality(batch_records)
         AND cardinality(batch_ends) = cardinality(batch_lines)
         AND cardinality(batch_ends) = cardinality(batch_blanks)
+        AND cardinality(batch_offsets) IN (0, cardinality(batch_ends))
         AND batch_ends[cardinality(batch_ends)] = length_bytes),
     CONSTRAINT finished_if_final CHECK ((finished_at IS NOT NULL) = (state IN ('completed', 'failed', 'cancelled'))),
     CONSTRAINT claimed_if_processing CHECK ((state = 'processing') <= (worker_id IS NOT NULL AND claimed_at IS NOT NULL)),

@@ -144,3 +144,30 @@ BEGIN
     GET DIAGNOSTICS v_count = ROW_COUNT;
     RETURN v_count;
 END $$;
+
+-- Makes the table of a job that brings its own (p_columns is SQL made by the service), in the transaction of whichever of
+-- the job's batches is first; the others wait for that one. The comment tells the job's table from a table that somebody
+-- else has made meanwhile: that one is not touched.
+CREATE OR REPLACE FUNCTION ingest.make_table(p_schema text, p_table text, p_columns text, p_job uuid) RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_mark text := 'made by ingest job ' || p_job;
+    v_table oid := ingest.table_oid(p_schema, p_table);
+BEGIN
+    IF v_table IS NULL THEN
+        PERFORM pg_advisory_xact_lock(hashtext('ingest.make_table'), hashtext(p_schema || '.' || p_table));
+        v_table := ingest.table_oid(p_schema, p_table);
+    END IF;
+    IF v_table IS NULL THEN
+        EXECUTE format('CREATE TABLE %I.%I (%s)', p_schema, p_table, p_columns);
+        EXECUTE format('COMMENT ON TABLE %I.%I IS %L', p_schema, p_table, v_mark);
+    ELSIF obj_description(v_table, 'pg_class') IS DISTINCT FROM v_mark THEN
+        RAISE EXCEPTION 'table %.% is there already, and was not made by this job', p_schema, p_table USING ERRCODE = 'duplicate_table';
+    END IF;
+END $$;
+
+-- The table of that name, if there is one. Read from the catalogue itself: what to_regclass has once not found it does not
+-- find again before the transaction locks a table.
+CREATE OR REPLACE FUNCTION ingest.table_oid(p_schema text, p_table text) RETURNS oid LANGUAGE sql VOLATILE AS $$
+    SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = p_schema AND c.relname = p_table
+$$;

@@ -104,7 +104,7 @@ SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $1
 SELECT reason FROM refusal;
 
 -- name: add_chunk
-SELECT ingest.add_chunk($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12);
+SELECT ingest.add_chunk($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13);
 
 -- name: touch_upload
 UPDATE ingest.jobs SET bytes_received = greatest(bytes_received, $2), updated_at = clock_timestamp()

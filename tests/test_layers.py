@@ -15,8 +15,8 @@ PACKAGE = Path(__file__).parent.parent / "ingest"
 
 # From the top down. A package stands for all of its modules.
 LAYERS = {
-    6: {"__main__", "cli", "datasetcommands", "keycommands", "remotecommands", "remote", "remoteshow", "environment",
-        "loadcommand", "localshow"},
+    6: {"__main__", "cli", "dialectflags", "datasetcommands", "keycommands", "remotecommands", "remote", "remoteshow",
+        "environment", "loadcommand", "localshow"},
     5: {"service", "stopping", "localload", "measuring"},
     4: {"web"},
     3: {"poller", "chunkrun", "reader", "writer", "heartbeat", "janitor", "worker", "work", "leases", "order",
@@ -26,8 +26,10 @@ LAYERS = {
         "rejectcsv", "retrying", "idempotency", "packing", "watching", "statistics", "control", "census"},
     1: {"database", "statements", "datasetfiles", "logs", "memory", "client", "metrics", "assets"},
     0: {
-        "definitions",
-        "caller", "apikey", "session", "job", "spec", "budget", "formats", "formula", "chunk", "batch", "reject", "accounts", "dialect", "header", "splitter", "bits", "settings", "variables", "errors",
+        "definitions", "detecting",
+        "caller", "apikey", "session", "job", "spec", "budget", "formats", "formula", "chunk", "batch", "reject",
+        "accounts", "dialect", "dialectoptions", "encodings", "header", "opening", "splitter", "bits", "settings",
+        "variables", "errors", "reading",
         "compression", "unpacking", "digests",
     },
 }  # fmt: skip

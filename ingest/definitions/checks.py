@@ -15,8 +15,9 @@ Mistake = tuple[Path, str]
 # Names that requests give other meanings to, now or later.
 REQUEST_OPTIONS = frozenset(
     {
-        "dataset", "delimiter", "encoding", "escape", "header", "load", "max_rejects", "mode", "null", "on_duplicate",
-        "on_ragged", "parent", "priority", "quote",
+        "columns", "comment", "dataset", "delimiter", "encoding", "escape", "footer_rows", "header", "header_rows",
+        "load", "max_rejects", "mode", "newline", "null", "on_duplicate", "on_quote", "on_ragged", "parent",
+        "priority", "quote", "skip_rows", "trim",
     }
 )  # fmt: skip
 

@@ -16,6 +16,7 @@ from ingest.definitions.planning import (
     fields_of,
     match_definition,
     missing_columns,
+    names_known,
     plan_load,
     platform_of,
 )
@@ -56,6 +57,14 @@ class DefinedDataset:
             parameters=parameters,
             resubmission=resubmission,
         )
+
+    def names_known(self) -> frozenset[str]:
+        """Return all names that a column of a file may have, squeezed."""
+        return names_known(self.definition)
+
+    def own_names(self) -> list[str]:
+        """Return the columns that a file can bring, in their order."""
+        return [name for name, column in self.definition.columns.items() if column.parameter is None]
 
     def read_header(self, names: Sequence[str]) -> Reading:
         """Return how the header is read, fitting or not; the columns of `rejects.csv` are let pass."""

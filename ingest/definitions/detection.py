@@ -84,6 +84,14 @@ class AutoDataset:
         spec = best.dataset.spec(names, dialect=dialect, parameters=parameters, resubmission=resubmission)
         return replace(spec, certainty=round(best.score, 2))
 
+    def names_known(self) -> frozenset[str]:
+        """Return all names that a column of a file may have for one of the definitions, squeezed."""
+        return frozenset().union(*(dataset.names_known() for dataset in self.datasets))
+
+    def own_names(self) -> list[str]:
+        """Return nothing: without a header nobody knows which dataset it is."""
+        return []
+
     def read_header(self, names: Sequence[str]) -> Reading:
         """Return how the dataset that fits reads the header. Raises FileError (E_DATASET_UNSURE)."""
         best = recognise(names, self.datasets)

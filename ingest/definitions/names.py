@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 
 # Beside white space, what spreadsheets and web pages leave around a name and nobody sees: zero-width characters, BOM.
 INVISIBLE = "\u200b\u200c\u200d\u2060\ufeff"
@@ -34,11 +35,22 @@ def squeeze(name: str) -> str:
     return "".join(char for char in folded if char.isalnum()) or folded
 
 
+@lru_cache(maxsize=64)
+def squeezed(names: tuple[str, ...]) -> frozenset[str]:
+    """Return names squeezed, in any order."""
+    return frozenset(map(squeeze, names))
+
+
 NORMALS: tuple[Normal, ...] = (exact, fold, squeeze)
 
 
-def unambiguous(names: Iterable[tuple[str, str]], normal: Normal) -> dict[str, tuple[str, str]]:
+def unambiguous(names: Iterable[tuple[str, str]], normal: Normal) -> Mapping[str, tuple[str, str]]:
     """Return (name, column) by normalised name, without those that name several columns."""
+    return _unambiguous(tuple(names), normal)
+
+
+@lru_cache(maxsize=512)  # a dataset is asked about many headers while it is found out how a file is written
+def _unambiguous(names: tuple[tuple[str, str], ...], normal: Normal) -> Mapping[str, tuple[str, str]]:
     pairs = list(dict.fromkeys(names))
     columns = {(normal(name), column) for name, column in pairs}
     counts = Counter(name for name, _ in columns)

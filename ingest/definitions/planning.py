@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from ingest.definitions.matching import PARENT_LINE, REJECT_COLUMNS, Matches, Source, match_header, mismatch, shown
 from ingest.definitions.model import ColumnDefinition, Definition, Platform, TargetDefinition
-from ingest.definitions.names import squeeze
+from ingest.definitions.names import squeeze, squeezed
 from ingest.dialect import Dialect
 from ingest.errors import RequestError
 from ingest.spec import Check, Column, Field, LoadSpec, Merge, Order, Plan, Rule, RuleKind, Target
@@ -48,6 +48,13 @@ def match_definition(
         lenient=definition.unknown_columns == "ignore",
         ignored=REJECT_COLUMNS if resubmission else (),
     )
+
+
+def names_known(definition: Definition) -> frozenset[str]:
+    """Return all names that a column of a file may have, on any platform, squeezed."""
+    platforms = [_platform(definition, name) for name in (None, *definition.platforms)]
+    sources = [source for platform in platforms for source in _sources(definition, platform)]
+    return squeezed(tuple(dict.fromkeys(name for source in sources for name, _ in source)))
 
 
 def plan_load(

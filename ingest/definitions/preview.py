@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol
 
 from ingest.definitions.matching import Match, Reading, shown
+from ingest.definitions.newtable import with_sample
+from ingest.detecting import Detected
+from ingest.detecting.encoding import is_utf8
 from ingest.dialect import Dialect
 from ingest.errors import FileError
-from ingest.header import Header, HeaderReader, with_delimiter_hint
+from ingest.header import Header, with_delimiter_hint
+from ingest.opening import Expected, Opening, expected_by
+from ingest.reading.records import records
+from ingest.reading.tokens import tokens
 
 ROWS = 20
 MOST_CHARS = 200  # of a value that is shown
@@ -19,6 +24,8 @@ MOST_CHARS = 200  # of a value that is shown
 
 class HeaderReading(Protocol):
     """What a preview asks a dataset."""
+
+    def names_known(self) -> frozenset[str]: ...
 
     def read_header(self, names: Sequence[str]) -> Reading: ...
 
@@ -30,43 +37,66 @@ class Sample:
     header: Header
     rows: tuple[tuple[int, list[str]], ...]
     broken: bool
+    dialect: Dialect
+    detected: Detected | None
 
 
-def read_sample(data: bytes, dialect: Dialect, *, max_record_bytes: int, most_rows: int = ROWS) -> Sample:
+def read_sample(
+    data: bytes,
+    dialect: Dialect,
+    *,
+    max_record_bytes: int,
+    most_rows: int = ROWS,
+    told: Mapping[str, str] | None = None,
+    expected: Expected | None = None,
+) -> Sample:
     """Read the beginning of a file; what follows the last line end is taken for a part of a record, and left out.
 
+    `told`: the options that make up `dialect`; what they leave out is detected, with the help of what is `expected`.
     Raises FileError when the header cannot be read.
     """
-    reader = HeaderReader(dialect, max_record_bytes=max_record_bytes)
-    header = reader.feed(data) or reader.finish()
-    text = header.rest[: header.rest.rfind(b"\n") + 1] or header.rest
-    readable = text.decode("utf-8", "backslashreplace")
-    rows = islice(_rows(readable, dialect, header.next_line), most_rows)
-    return Sample(header, tuple(rows), broken=readable.encode() != text)
+    opening = Opening(dialect, told, expected, max_record_bytes=max_record_bytes)
+    header = opening.feed(data) or opening.finish()
+    found = opening.detected.dialect if opening.detected else dialect
+    newline = b"\r" if found.newline == "cr" else b"\n"
+    text = header.rest[: header.rest.rfind(newline) + 1] or header.rest
+    rows = tuple(islice(_rows(text, found, header, max_record_bytes), most_rows))
+    return Sample(header, rows, not is_utf8(text, ended=True), found, opening.detected)
 
 
-def preview(data: bytes, dataset: HeaderReading, dialect: Dialect, *, max_record_bytes: int) -> dict[str, Any]:
+def preview(
+    data: bytes,
+    dataset: HeaderReading,
+    dialect: Dialect,
+    *,
+    max_record_bytes: int,
+    told: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
     """Return what a load of this file would begin with; nothing is loaded.
 
     Raises FileError when the header cannot be read, or belongs to no dataset (E_DATASET_UNSURE).
     """
-    sample = read_sample(data, dialect, max_record_bytes=max_record_bytes)
-    names = sample.header.names
+    expected = expected_by(dataset)
+    sample = read_sample(data, dialect, max_record_bytes=max_record_bytes, told=told, expected=expected)
+    names = sample.header.names or sample.header.first
     try:
-        reading = dataset.read_header(names)
+        fitted = with_sample(dataset, sample.header, sample.dialect)
+        reading = fitted.read_header([name for name in names if name])
     except FileError as error:
-        raise with_delimiter_hint(error, names, dialect) from error
+        raise with_delimiter_hint(error, names, sample.dialect) from error
+    detected = sample.detected
+    shown = {"evidence": list(detected.evidence), "options": detected.options} if detected else {}
     return {
         "dataset": reading.dataset,
         "platform": reading.platform,
         "certainty": reading.certainty,
-        "dialect": dialect.to_json(),
-        "header": list(names),
+        "dialect": {**sample.dialect.to_json(), "evidence": [], "options": "", **shown},
+        "header": list(sample.header.names),
         "columns": [_column(reading, match) for match in reading.matches.columns],
         "missing": list(reading.missing),
         "ignored": [match.header for match in reading.matches.columns if match.column is None],
         "rows": [[value[:MOST_CHARS] for value in fields] for _, fields in sample.rows],
-        "problems": list(_problems(reading, sample, dialect)),
+        "problems": list(_problems(reading, sample, sample.dialect)),
     }
 
 
@@ -76,17 +106,12 @@ def _column(reading: Reading, match: Match) -> dict[str, Any]:
     return {"name": match.header, "column": match.column, "matched": match.name, "type": type_name}
 
 
-def _rows(text: str, dialect: Dialect, first_line: int) -> Iterator[tuple[int, list[str]]]:
-    lines = (f"{line}\n" for line in text.split("\n"))
-    rows = csv.reader(lines, delimiter=dialect.delimiter, quotechar=dialect.quote)
-    before = 0
-    try:
-        for fields in rows:
-            if fields:
-                yield first_line + before, fields
-            before = rows.line_num
-    except csv.Error:
-        return  # a field without an end: the load names its line
+def _rows(text: bytes, dialect: Dialect, header: Header, max_record_bytes: int) -> Iterator[tuple[int, list[str]]]:
+    width = header.width
+    where = records(text, dialect, header.next_line, width == 1, width, max_record_bytes)
+    for start, end, line in zip(where.start.tolist(), where.end.tolist(), where.line.tolist(), strict=True):
+        found = tokens(text[start:end], dialect)
+        yield line, [token.text.decode("utf-8", "backslashreplace") for token in found]
 
 
 def _problems(reading: Reading, sample: Sample, dialect: Dialect) -> Iterator[str]:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ingest.definitions.matching import PARENT_LINE, REJECT_COLUMNS, Matches, Reading, match_header, mismatch
+from ingest.definitions.names import squeezed
 from ingest.dialect import Dialect
 from ingest.errors import RequestError
 from ingest.spec import Column, Field, LoadSpec, Order, Plan, Target
@@ -71,6 +72,14 @@ class TableDataset:
             keyed=self.is_keyed(loaded),
             plan=self._plan(matches, types) if extra else None,
         )
+
+    def names_known(self) -> frozenset[str]:
+        """Return all names that a column of a file may have, squeezed."""
+        return squeezed(tuple(self.own_names()))
+
+    def own_names(self) -> list[str]:
+        """Return the columns that a file can bring, in their order."""
+        return [column.name for column in self.columns if not column.generated]
 
     def read_header(self, names: Sequence[str]) -> Reading:
         """Return how the header is read, fitting or not; the columns of `rejects.csv` are let pass."""

@@ -14,7 +14,9 @@
     putting    a target of a plan -> the SQL that inserts or merges its rows
     merge      a plan -> the one statement made of these
     findings   what that statement found -> rejects
-    screening  malformed records (field count, encoding) and moving dates, found before PostgreSQL sees them
+    reading    a batch that COPY cannot read -> one that it can
+    malformed  why a record is none
+    screening  malformed records and moving dates, found before PostgreSQL sees them
     patterns   the search for what COPY must not see
     locating   where the records of a batch are
     storing    rejects and ledger line, the end of a batch
@@ -35,6 +37,7 @@ from ingest.batch import Batch, BatchResult
 from ingest.database import Database, Held, Session
 from ingest.loading.direct import MANY, copy_direct
 from ingest.loading.isolated import MANY_BAD, TAKEN_KEY, isolate
+from ingest.loading.reading import readable
 from ingest.loading.staged import copy_staged
 from ingest.loading.staging import begin, begin_whole, empty_staging
 from ingest.loading.storing import close_batch, write_rejects
@@ -61,6 +64,7 @@ async def load_whole(database: Database, batch: Batch) -> BatchResult:
     Raises LeaseLost, AlreadyCommitted, ConflictError, UnavailableError, PermanentError; after each of them, and after
     cancellation, the batch is wholly in (the ledger says so) or not at all.
     """
+    batch = await readable(batch)
     return await _load(database, batch, _whole(batch))
 
 
@@ -69,7 +73,7 @@ async def load_isolated(database: Database, batch: Batch, *, after: str | None =
 
     `after`: the SQLSTATE with which `load_whole` failed, or what `expected_after` the batch before.
     """
-    return await _load(database, batch, partial(isolate, after=after))
+    return await _load(database, await readable(batch, leniently=True), partial(isolate, after=after))
 
 
 def expected_after(batch: Batch, result: BatchResult) -> str | None:
@@ -85,6 +89,7 @@ async def load_within(held: Held, batch: Batch) -> BatchResult:
     Raises RowError when a record is in the way; then `isolate_within` must follow. Raises ConflictError,
     UnavailableError, PermanentError: then the transaction cannot go on.
     """
+    batch = await readable(batch)
     return await _within(held, batch, _whole(batch), "SAVEPOINT batch", "SET CONSTRAINTS ALL IMMEDIATE")
 
 
@@ -94,6 +99,7 @@ async def isolate_within(held: Held, batch: Batch, *, after: str | None) -> Batc
     Raises as that, but no RowError.
     """
     # Not sifted: its staging tables would have to be emptied for each batch, too.
+    batch = await readable(batch, leniently=True)
     isolated = partial(isolate, after=MANY_BAD if after == MANY_BAD else None)
     return await _within(held, batch, isolated, "ROLLBACK TO SAVEPOINT batch", "SAVEPOINT records")
 

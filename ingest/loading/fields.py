@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from functools import cache
 
 from ingest.dialect import Dialect
+from ingest.reading.tokens import first_wrong, tokens
 
 # The module csv refuses fields longer than twice as much, and sees line ends where we do not.
 LONG_CHARS = 64 * 1024
@@ -19,6 +20,9 @@ def fields(record: bytes, dialect: Dialect) -> list[bytes | None]:
     A quote opens and closes wherever it stands, a doubled one inside quotes is a quote, and only an unquoted text can
     be NULL: what `CopyReadAttributesCSV` of PostgreSQL does.
     """
+    if not has_plain_quotes(dialect):
+        null = dialect.null.encode()
+        return [None if not t.quoted and t.text == null else t.text for t in tokens(record, dialect)]
     delimiter, quote, null = dialect.delimiter.encode(), dialect.quote.encode(), dialect.null.encode()
     if quote not in record:
         return [None if text == null else text for text in record.split(delimiter)]
@@ -34,6 +38,8 @@ def fields(record: bytes, dialect: Dialect) -> list[bytes | None]:
 def texts(record: bytes, dialect: Dialect) -> Sequence[str | None]:
     """Return the same of a record without stray quotes that is valid UTF-8, as texts; at a third of the cost."""
     text = record.decode()
+    if not has_plain_quotes(dialect):
+        return [None if value is None else value.decode() for value in fields(record, dialect)]
     if dialect.quote not in text:
         found = text.split(dialect.delimiter)
         return found if dialect.null not in found else [None if text == dialect.null else text for text in found]
@@ -47,6 +53,9 @@ def texts(record: bytes, dialect: Dialect) -> Sequence[str | None]:
 def field_at(record: bytes, place: int, dialect: Dialect) -> bytes | None:
     """Return one of the `fields`, by its place from 0; None where there are fewer, too."""
     delimiter, quote = dialect.delimiter.encode(), dialect.quote.encode()
+    if not has_plain_quotes(dialect):
+        found = fields(record, dialect)
+        return found[place] if place < len(found) else None
     pieces = record.split(delimiter, place + 1)
     if len(pieces) > place and quote not in record[: sum(map(len, pieces[: place + 1])) + place]:
         return None if pieces[place] == dialect.null.encode() else pieces[place]
@@ -61,12 +70,20 @@ def stray_quote(record: bytes, dialect: Dialect) -> tuple[int, bool] | None:
     read such a field, without its quotes; where they are not meant as quotes it would take the next lines for a part
     of the field. White space around the quotes is let pass, since it is all that COPY adds then.
     """
+    if not has_plain_quotes(dialect):
+        wrong = first_wrong(tokens(record, dialect))
+        return wrong and (wrong[0], wrong[1] != "bare")
     delimiter, quote = dialect.delimiter.encode(), dialect.quote.encode()
     if quote in record:
         for number, piece in enumerate(_split_outside_quotes(record, delimiter, quote), 1):
             if quote in piece and not _quoted_as_a_whole(quote).fullmatch(piece):
                 return number, piece.lstrip(b" \t").startswith(quote)
     return None
+
+
+def has_plain_quotes(dialect: Dialect) -> bool:
+    """Tell whether fields are found by quotes alone, which are doubled inside quotes."""
+    return bool(dialect.quote) and not dialect.escape and not dialect.trim
 
 
 @cache

@@ -15,9 +15,9 @@ from ingest.loading.reasons import Reason, code_of
 from ingest.loading.screening import reject_of
 from ingest.loading.staging import constraint_reason
 from ingest.loading.texts import Fault
+from ingest.reading.records import Records
 from ingest.reject import Reject
 from ingest.spec import Field, Plan
-from ingest.splitter import Records
 from ingest.statements import statement
 
 

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ingest.bits import LF, BitSet, Edge, Octets, Offsets, find, mark
+from ingest.bits import LF, BitSet, Octets, Offsets, find
 from ingest.dialect import Dialect
 from ingest.errors import RowError
-from ingest.splitter import Records
+from ingest.reading.marking import Edge, mark, signs_of
+from ingest.reading.records import Records
 
 # The record's number in front of its key, in decimal digits: more than a batch has records.
 DIGITS = 8
@@ -29,7 +30,7 @@ def key_lines(data: bytes, where: Records, columns: Sequence[int], width: int, d
 
 def _delimiters(octets: Octets, where: Records, width: int, dialect: Dialect) -> Offsets:
     """Return the places of the delimiters outside quotes, a row for each record."""
-    quoted = mark(octets, ord(dialect.quote), Edge(), single_column=width == 1).odd
+    quoted = mark(octets, signs_of(dialect), Edge(), single_column=width == 1).odd
     found = BitSet(find(octets, ord(dialect.delimiter)) & ~quoted).positions()
     firsts = np.searchsorted(found, where.start)
     if found.size != firsts.size * (width - 1) or np.any(firsts != np.arange(firsts.size) * (width - 1)):

@@ -9,7 +9,7 @@ import numpy as np
 from ingest.batch import Batch
 from ingest.bits import CR, LF, BitSet, Offsets, find
 from ingest.loading.screening import records_of
-from ingest.splitter import Records
+from ingest.reading.records import Records
 
 
 def is_one_line_each(batch: Batch) -> bool:

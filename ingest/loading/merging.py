@@ -15,9 +15,9 @@ from ingest.loading.reasons import Reason
 from ingest.loading.staging import constraint_reason
 from ingest.loading.tablerules import TableRule, rules_of
 from ingest.queue import resolve_rejects
+from ingest.reading.records import Records
 from ingest.reject import Reject
 from ingest.spec import Plan, plain_plan
-from ingest.splitter import Records
 from ingest.statements import statement
 
 COUNTS = ("inserted", "updated", "unchanged", "skipped")

@@ -9,14 +9,16 @@ from functools import lru_cache
 import numpy as np
 
 from ingest.batch import Batch
-from ingest.bits import has_stray_quote
 from ingest.definitions.names import tidy
-from ingest.dialect import Dialect
-from ingest.loading.fields import field_at, fields, stray_quote
+from ingest.encodings import UTF_8
+from ingest.loading.fields import field_at, fields
+from ingest.loading.malformed import faulty, malformed
 from ingest.loading.patterns import Pattern, header_expression, matches
+from ingest.reading.records import Records, records
+from ingest.reading.strays import has_stray_quote
+from ingest.reading.transcoding import sent_bytes, sent_length
 from ingest.reject import MAX_RAW_BYTES, MAX_VALUE_CHARS, Reject
 from ingest.spec import Column
-from ingest.splitter import Records, records
 
 MOVING_DATE = re.compile(rb"(?<![a-z])(?:now|today|tomorrow|yesterday)(?![a-z])", re.IGNORECASE)
 MAX_RECORDS = 1 << 62  # more than any batch has
@@ -28,12 +30,13 @@ DATE_TYPES = ("date", "time", "tsr", "tstz", "tsm")
 def records_of(batch: Batch) -> Records:
     """Return where the batch's records are."""
     spec = batch.chunk.spec
-    return records(batch.data, spec.dialect, batch.range.first_line, len(spec.columns) == 1)
+    single = spec.width == 1
+    return records(batch.data, spec.dialect, batch.range.first_line, single, spec.width, spec.max_record_bytes)
 
 
 def may_stage(batch: Batch) -> bool:
     """Tell whether the batch's bytes can go to a COPY into a staging table as they are."""
-    if batch.range.blank_lines or _has_stray_quote(batch):
+    if batch.range.blank_lines or (batch.source and batch.source.faults) or _has_stray_quote(batch):
         return False
     found = _matches(batch, Pattern.COPY_END)
     return Pattern.COPY_END not in found and not _repeats(batch, found.get(Pattern.HEADER))
@@ -46,7 +49,7 @@ def has_moving_dates(batch: Batch) -> bool:
 
 def may_copy(batch: Batch) -> bool:
     """Tell whether the batch's bytes can go to a COPY into their table as they are."""
-    if batch.range.blank_lines or _has_stray_quote(batch):
+    if batch.range.blank_lines or (batch.source and batch.source.faults) or _has_stray_quote(batch):
         return False
     dates = date_columns(batch)
     found = _matches(batch, *((Pattern.COPY_END, Pattern.MOVING_DATE) if dates else (Pattern.COPY_END,)))
@@ -57,11 +60,7 @@ def may_copy(batch: Batch) -> bool:
 
 
 def _has_stray_quote(batch: Batch) -> bool:
-    """Tell whether a stray quote may have taken lines into a record: only looked for where a record has several."""
-    if batch.range.lines == batch.range.records + batch.range.blank_lines:
-        return False
-    dialect = batch.chunk.spec.dialect
-    return has_stray_quote(batch.data, ord(dialect.quote), ord(dialect.delimiter))
+    return has_stray_quote(batch.data, batch.chunk.spec.dialect)
 
 
 def _matches(batch: Batch, *patterns: Pattern) -> dict[Pattern, list[int]]:
@@ -115,58 +114,20 @@ def _moves(values: list[bytes | None], dates: list[int]) -> bool:
     return any(i < len(values) and MOVING_DATE.search(values[i] or b"") for i in dates)
 
 
-def malformed(record: bytes, field_count: int, expected: int, dialect: Dialect) -> tuple[str, str] | None:
-    """Return the code and sentence for a record that no table could take, or None when it is well-formed."""
-    # A stray quote that takes neither lines nor fields with it is read as COPY does: to look for it would cost clean
-    # files a twentieth of their time.
-    may_stray = field_count != expected or b"\n" in record
-    if may_stray and (stray := stray_quote(record, dialect)):
-        return _stray(*stray, record)
-    if field_count != expected:
-        fewer = "fewer" if field_count < expected else "more"
-        text = f"the record has {field_count} fields, {fewer} than the {expected} columns of the header"
-        return "E_COLUMNS", text + _guess(record, field_count, expected, dialect)
-    if b"\x00" in record:
-        return "E_NUL", "the record holds a NUL byte, which PostgreSQL cannot store as text"
-    try:
-        record.decode("utf-8")
-    except UnicodeDecodeError as error:
-        return "E_UTF8", f"byte {error.start + 1} of the record (0x{record[error.start]:02x}) is not valid UTF-8"
-    if b"\r" in record and b"\r" in b"".join(record.split(dialect.quote.encode())[::2]):
-        return "E_LINE_END", "the record holds a carriage return outside quotes"
-    return None
-
-
-def _stray(number: int, trailing: bool, record: bytes) -> tuple[str, str]:
-    """Return code and sentence for a quote in field `number` that does not stand around the field."""
-    what = "goes on after its closing quote" if trailing else "holds a quote without beginning with one"
-    text = f"field {number} {what}: a quote belongs around the whole field, or doubled inside it"
-    if swallowed := record.count(b"\n"):
-        text += f"; {swallowed} more line{'s were' if swallowed > 1 else ' was'} taken for a part of the record"
-    return "E_QUOTE_TRAIL" if trailing else "E_QUOTE_BARE", text
-
-
-def _guess(record: bytes, field_count: int, expected: int, dialect: Dialect) -> str:
-    """Return what may be the cause of a wrong number of fields, as the end of a sentence."""
-    delimiter = dialect.delimiter.encode()
-    other = b"'" if dialect.quote == '"' else b'"'
-    if field_count == expected + 1 and record.endswith(delimiter):
-        return "; it ends with a delimiter (trailing delimiter)"
-    if field_count > expected and re.search(rb"(?:^|%b)%b" % (re.escape(delimiter), other), record):
-        return f"; fields seem to be quoted with {other.decode()}, which the option quote would say"
-    return ""
-
-
 def screened(batch: Batch, where: Records, room: int = MAX_RECORDS) -> tuple[list[Reject], list[tuple[int, bytes]]]:
     """Part the batch's records into rejects for the first `room` malformed ones and the numbered bytes of the sound."""
     spec = batch.chunk.spec
     broken: list[Reject] = []
     sound: list[tuple[int, bytes]] = []
     repeats = _repeats(batch, _matches(batch).get(Pattern.HEADER)) if spec.header else ()
+    faults = batch.source.faults if batch.source else {}
     columns = zip(where.start.tolist(), where.end.tolist(), where.line.tolist(), where.fields.tolist(), strict=True)
     for i, (start, end, line, field_count) in enumerate(columns):
         record = batch.data[start:end]
-        wrong = REPEATED if i in repeats else malformed(record, field_count, len(spec.columns), spec.dialect)
+        if i in faults:
+            wrong: tuple[str, str] | None = faulty(*faults[i], original(batch, start)[2])
+        else:
+            wrong = REPEATED if i in repeats else malformed(record, field_count, len(spec.columns), spec.dialect)
         if wrong is None:
             sound.append((i, record))
         elif len(broken) < room:
@@ -191,17 +152,44 @@ def reject_with(
     column: str | None, sqlstate: str | None, value: str | None,
 ) -> Reject:  # fmt: skip
     """Build the same where the column's value is known already."""
+    if batch.source is not None:
+        line, start, record = original(batch, start)
+        batch = batch.source.batch
+    offset, raw = _as_sent(batch, start, record)
     return Reject(
         line=line,
-        byte_offset=batch.chunk.cut.file_offset + batch.range.start + start,
+        byte_offset=offset,
         column=column,
         value=value[:MAX_VALUE_CHARS] if value else value,
         code=code,
         sqlstate=sqlstate,
         message=message[:MAX_VALUE_CHARS],
-        raw=record[:MAX_RAW_BYTES],
-        truncated=len(record) > MAX_RAW_BYTES or len(value or "") > MAX_VALUE_CHARS,
+        raw=raw[:MAX_RAW_BYTES],
+        truncated=len(raw) > MAX_RAW_BYTES or len(value or "") > MAX_VALUE_CHARS,
     )
+
+
+def original(batch: Batch, start: int) -> tuple[int, int, bytes]:
+    """Return line, start and bytes, in the batch as it was stored, of the record that begins at `start` of this one."""
+    source = batch.source
+    if source is None:
+        raise ValueError("the batch is as it was stored")
+    i = int(np.searchsorted(source.start, start, side="right")) - 1
+    begin, end = int(source.where.start[i]), int(source.where.end[i])
+    return int(source.where.line[i]), begin, source.batch.data[begin:end]
+
+
+def _as_sent(batch: Batch, start: int, record: bytes) -> tuple[int, bytes]:
+    """Return where a record is in the file as it was sent, and its bytes: as UTF-8, or if they are none, as sent."""
+    encoding = batch.chunk.spec.dialect.encoding
+    if encoding == UTF_8:
+        return batch.chunk.cut.file_offset + batch.range.start + start, record
+    offset = batch.range.offset + sent_length(batch.data[:start], encoding)
+    try:
+        record.decode()
+    except UnicodeDecodeError:
+        return offset, sent_bytes(record, encoding)
+    return offset, record
 
 
 def _value_of(record: bytes, column: str, batch: Batch) -> str | None:

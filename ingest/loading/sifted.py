@@ -35,7 +35,7 @@ from ingest.loading.staging import (
     target,
 )
 from ingest.loading.tablerules import RuleOf, TableRule, rules_of
-from ingest.splitter import Records
+from ingest.reading.records import Records
 
 Flags = np.ndarray[tuple[int], np.dtype[np.bool_]]
 

@@ -17,8 +17,8 @@ from ingest.loading.fields import texts
 from ingest.loading.locating import is_one_line_each, located_some
 from ingest.loading.reasons import Reason
 from ingest.loading.screening import records_of, reject_with
+from ingest.reading.records import Records
 from ingest.reject import Reject
-from ingest.splitter import Records
 
 Lines = np.ndarray[tuple[int], np.dtype[np.int64]]
 

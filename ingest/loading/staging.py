@@ -35,7 +35,7 @@ def begin(batch: Batch) -> str:
     chunk = batch.chunk
     return (
         f"BEGIN; SET LOCAL application_name = 'ingest chunk {chunk.id} epoch {chunk.epoch}'; "
-        "SET LOCAL synchronous_commit = off; SET CONSTRAINTS ALL IMMEDIATE"
+        f"SET LOCAL synchronous_commit = off; SET CONSTRAINTS ALL IMMEDIATE{_making(chunk)}"
     )
 
 
@@ -44,8 +44,17 @@ def begin_whole(lead: Chunk) -> str:
     return (
         f"BEGIN; SET LOCAL application_name = 'ingest chunk {lead.id} epoch {lead.epoch}'; "
         "SET LOCAL synchronous_commit = on; SET LOCAL idle_in_transaction_session_timeout = '60s'; "
-        "SET CONSTRAINTS ALL IMMEDIATE"
+        f"SET CONSTRAINTS ALL IMMEDIATE{_making(lead)}"
     )
+
+
+def _making(chunk: Chunk) -> str:
+    """Return what makes the table of a job that brings its own, unless a batch before has: in each transaction anew."""
+    spec = chunk.spec
+    if spec.makes is None:
+        return ""
+    arguments = f"{literal(spec.schema)}, {literal(spec.table)}, {literal(spec.makes)}, '{chunk.job_id}'"
+    return f"; DO $$ BEGIN PERFORM ingest.make_table({arguments}); END $$"
 
 
 def target(spec: LoadSpec) -> str:
@@ -56,14 +65,14 @@ def target(spec: LoadSpec) -> str:
 def copy_options(dialect: Dialect) -> str:
     """Return COPY's options for a dialect."""
     return (
-        f"FORMAT csv, DELIMITER {literal(dialect.delimiter)}, QUOTE {literal(dialect.quote)}, "
-        f"NULL {literal(dialect.null)}, ENCODING 'UTF8'"
+        f"FORMAT csv, DELIMITER {literal(dialect.delimiter)}, QUOTE {literal(dialect.copy_quote)}, "
+        f"ESCAPE {literal(dialect.escape or dialect.copy_quote)}, NULL {literal(dialect.null)}, ENCODING 'UTF8'"
     )
 
 
 def literal(text: str) -> str:
     """Return `text` as an SQL string literal, whatever standard_conforming_strings says."""
-    return "E'" + text.replace("\\", "\\\\").replace("'", "''").replace("\t", "\\t") + "'"
+    return "E'" + text.replace("\\", "\\\\").replace("'", "''").replace("\t", "\\t").replace("\x01", "\\x01") + "'"
 
 
 def staging_table(width: int) -> tuple[str, str]:

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, unquote
 from uuid import UUID
 
 from ingest.budget import Budget
-from ingest.dialect import Dialect
+from ingest.dialectoptions import DIALECT_OPTIONS, dialect_of
 from ingest.errors import RequestError
 from ingest.job import DEFAULT_PRIORITY, JobMode, JobState, Load
 from ingest.receiving import UploadOptions
@@ -20,20 +20,9 @@ MAX_PAGE = 1_000_000  # keeps the OFFSET of a page far inside bigint
 MAX_LIMIT = 500
 DEFAULT_LIMIT = 10
 
-UPLOAD_OPTIONS = (
-    "dataset",
-    "delimiter",
-    "load",
-    "max_rejects",
-    "mode",
-    "null",
-    "on_duplicate",
-    "parent",
-    "priority",
-    "quote",
+UPLOAD_OPTIONS = tuple(
+    sorted((*DIALECT_OPTIONS, "dataset", "load", "max_rejects", "mode", "on_duplicate", "parent", "priority"))
 )
-# In the contract, but not in this version: named as such, so that nobody looks for a typing error.
-LATER_OPTIONS = frozenset({"encoding", "escape", "header", "on_ragged"})
 # What a parameter of a dataset may be called; whether the dataset has it, the dataset knows.
 PARAMETER = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
@@ -60,13 +49,10 @@ def query(query_string: bytes, allowed: Collection[str], *, others: bool = False
 
 def check_option(name: str, value: str, allowed: Collection[str], *, others: bool = False) -> None:
     """Raise RequestError (400) when an option is not one of `allowed`, is too long or holds control characters."""
-    later = name in LATER_OPTIONS and "dataset" in allowed
-    if name not in allowed and not (others and not later and PARAMETER.fullmatch(name)):
-        text = "is not supported in this version" if later else "is not an option of this request"
-        code = "E_OPTION_UNSUPPORTED" if later else "E_OPTION"
-        raise RequestError(
-            f"{name[:MAX_VALUE_CHARS]!r} {text}", code=code, option=name[:MAX_VALUE_CHARS], allowed=sorted(allowed)
-        )
+    if name not in allowed and not (others and PARAMETER.fullmatch(name)):
+        shown = name[:MAX_VALUE_CHARS]
+        text = f"{shown!r} is not an option of this request"
+        raise RequestError(text, code="E_OPTION", option=shown, allowed=sorted(allowed))
     if len(value) > MAX_VALUE_CHARS or not value.replace("\t", "").isprintable():
         raise RequestError(f"{name} is too long or holds control characters", code="E_OPTION", option=name)
 
@@ -74,7 +60,7 @@ def check_option(name: str, value: str, allowed: Collection[str], *, others: boo
 def upload_options(values: Mapping[str, str], *, filename: str, bytes_total: int | None) -> UploadOptions:
     """Return the options of an upload.
 
-    Raises RequestError (400, E_OPTION or E_OPTION_UNSUPPORTED) that names the option at fault and what it may be.
+    Raises RequestError (400, E_OPTION) that names the option at fault and what it may be.
     """
     load = Load(one_of(values, "load", tuple(Load)) or Load.AFTER_UPLOAD)
     mode = JobMode(one_of(values, "mode", tuple(JobMode)) or JobMode.BATCHES)
@@ -89,6 +75,7 @@ def upload_options(values: Mapping[str, str], *, filename: str, bytes_total: int
         dataset=values["dataset"],
         filename=filename,
         dialect=dialect_of(values),
+        told={name: values[name] for name in DIALECT_OPTIONS if name in values},
         priority=whole(values, "priority", DEFAULT_PRIORITY, 0, 9),
         bytes_total=bytes_total,
         mode=mode,
@@ -142,14 +129,6 @@ def job_id_from(text: str) -> UUID | None:
     except ValueError:
         return None
     return job_id if str(job_id) == text.lower() else None
-
-
-def dialect_of(values: Mapping[str, str]) -> Dialect:
-    """Return the dialect that the options say. Raises RequestError (E_OPTION)."""
-    given = {name: values[name] for name in ("delimiter", "quote", "null") if name in values}
-    if given.get("delimiter") in ("tab", r"\t"):
-        given["delimiter"] = "\t"
-    return Dialect(**given)
 
 
 def one_of(values: Mapping[str, str], name: str, allowed: Collection[str]) -> str | None:

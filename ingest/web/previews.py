@@ -5,7 +5,8 @@ In front of the framework, like uploads, because the body is larger than any oth
 
 from __future__ import annotations
 
-from typing import Protocol
+from functools import partial
+from typing import Any, Protocol
 
 import structlog
 import trio
@@ -14,18 +15,18 @@ from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope
 from ingest import datasets
 from ingest.caller import Caller
 from ingest.definitions.preview import preview
-from ingest.dialect import Dialect
+from ingest.dialectoptions import DIALECT_OPTIONS, dialect_of
 from ingest.errors import FileError, IngestError, RequestError
 from ingest.unpacking import unpacked_start
 from ingest.web.access import caller_of
 from ingest.web.answering import contained, respond
 from ingest.web.answers import BASE, Answer, json_answer, problem_answer
 from ingest.web.body import Body
-from ingest.web.options import dialect_of, query
+from ingest.web.options import query
 from ingest.web.problems import http_problem
 
 PREVIEW_PATH = f"{BASE}/preview".encode()
-PREVIEW_OPTIONS = ("dataset", "delimiter", "null", "quote")
+PREVIEW_OPTIONS = ("dataset", *DIALECT_OPTIONS)
 MOST_BYTES = 1024 * 1024
 
 log = structlog.get_logger("ingest.web")
@@ -64,13 +65,19 @@ class Previews:
             raise _for_a_sample(error) from error
 
     async def _look(self, values: dict[str, str], body: Body, caller: Caller) -> Answer:
-        dialect: Dialect = dialect_of(values)
+        dialect_of(values)  # refused before a byte is taken
         dataset = await self._source.find(values.get("dataset") or "auto", caller)
         data = bytearray()
         while piece := await body.next():
             data += piece
         start = await trio.to_thread.run_sync(unpacked_start, bytes(data))
-        return json_answer(200, preview(start, dataset, dialect, max_record_bytes=self._max_record_bytes))
+        return json_answer(200, await self._preview(start, dataset, values))
+
+    async def _preview(self, start: bytes, dataset: datasets.Dataset, values: dict[str, str]) -> dict[str, Any]:
+        """Detection may take a while, and must not keep the others waiting."""
+        told = {name: text for name, text in values.items() if name in DIALECT_OPTIONS}
+        look = partial(preview, max_record_bytes=self._max_record_bytes, told=told)
+        return await trio.to_thread.run_sync(look, start, dataset, dialect_of(values))
 
 
 def _for_a_sample(error: IngestError) -> IngestError:

@@ -81,7 +81,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "E_EMPTY": Kind(422, "The file is empty"),
         "E_NOT_CSV": Kind(422, "The file is not a CSV file"),
         "E_COMPRESSED": Kind(422, "The file cannot be unpacked"),
-        "E_ENCODING": Kind(422, "The file is not UTF-8"),
+        "E_ENCODING": Kind(422, "The encoding of the file is not what it should be"),
         "E_ENCODING_SUSPECT": Kind(422, "The file is not UTF-8"),
         "E_LINE_END": Kind(422, "The line ends are not understood"),
         "E_HEADER": Kind(422, "The header cannot be read"),
@@ -89,6 +89,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "E_TOO_MANY_COLUMNS": Kind(422, "The file has more columns than a table can have"),
         "E_HEADER_MISMATCH": Kind(422, "The header does not fit the dataset"),
         "E_DATASET_UNSURE": Kind(422, "The header does not tell which dataset it belongs to"),
+        "E_DIALECT_AMBIGUOUS": Kind(422, "The file can be read in several ways"),
         "E_QUOTE_OPEN": Kind(422, "A quote is never closed"),
         "E_RECORD_TOO_LARGE": Kind(422, "A record is longer than allowed"),
         # the service and what it stands on

@@ -142,7 +142,7 @@ def test_every_good_record_is_in_and_every_bad_one_is_explained(
     path = prepare(psql, dirty, tmp_path)
     client = connect(service(**settings))
 
-    job = client.load(path, "public.t")
+    job = client.load(path, "public.t", encoding="utf-8")
 
     assert len({fault.code for fault in dirty.faults.values()}) >= 8
     assert job["status"] == "completed"
@@ -161,7 +161,7 @@ def test_of_records_with_one_key_one_is_in_and_the_others_are_rejected(
     client = connect(service(WORKER_BATCH_SIZE="100", WORKER_CONCURRENT_BATCHES=writers))
     body = b"id,line\n" + b"".join(b"%d,%d\n" % (line % 1000, line) for line in range(2, 3002))
 
-    job = client.load(body, "public.t")
+    job = client.load(body, "public.t", encoding="utf-8")
 
     assert (job["status"], job["processed_rows"], job["failed_rows"]) == ("completed", 1000, 2000)
     rejects = client.rejects(job["id"])

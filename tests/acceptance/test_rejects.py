@@ -91,7 +91,7 @@ def test_the_file_of_rejects_holds_the_records_as_they_were(
     path = prepare(psql, dirty, tmp_path)
     client = connect(service(**CHUNKS))
 
-    job = client.load(path, "public.t")
+    job = client.load(path, "public.t", encoding="utf-8")
 
     found = {int(record["_line"]): record for record in download(client, job)}
     assert sorted(found) == sorted(dirty.faults)

@@ -153,9 +153,9 @@ def test_a_broken_upload_says_what_is_in_the_table(service: Running) -> None:
 
 
 def test_a_file_that_turns_bad_is_stopped_the_same_way(service: Running) -> None:
-    """An open quote at the end is known only there; so is a wrong digest."""
+    """A record too large at the end is known only there; so is a wrong digest."""
     for options, fields, tail, code in (
-        (LOAD, "", b'9,"open\n', "E_QUOTE_OPEN"),
+        (LOAD, "", b"9," + b"x" * 70_000 + b"\n", "E_RECORD_TOO_LARGE"),
         (LOAD, f"Repr-Digest: sha-256=:{'A' * 43}=:\r\n", b"9,x\n", "E_DIGEST"),
     ):
         dataset = service.table()

@@ -150,9 +150,9 @@ async def test_a_broken_upload_leaves_a_failed_job_only(
     receiving: Receiving, storage: LocalStorage, psql: Psql
 ) -> None:
     """No chunk, no object; the job says why."""
-    with pytest.raises(FileError, match="E_QUOTE_OPEN"):
-        await send(receiving, PEOPLE + b'1,"')
-    assert psql("select state, error_code from ingest.jobs") == "failed|E_QUOTE_OPEN"
+    with pytest.raises(FileError, match="E_RECORD_TOO_LARGE"):
+        await send(receiving, PEOPLE + b"1," + b"x" * 5000)
+    assert psql("select state, error_code from ingest.jobs") == "failed|E_RECORD_TOO_LARGE"
     assert psql("select count(*) from ingest.chunks") == "0"
     assert await storage.listing() == []
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.bits import PIECE_BYTES, has_stray_quote
 from ingest.dialect import Dialect
 from ingest.loading.fields import LONG_CHARS, field_at, fields, stray_quote, texts
-from ingest.splitter import records
+from ingest.reading.records import records
+from ingest.reading.strays import PIECE_BYTES, has_stray_quote
 
 COMMA = Dialect()
 
@@ -118,7 +118,7 @@ def test_the_quote_of_the_dialect_is_what_counts() -> None:
 
 
 def stray_in(data: bytes) -> bool:
-    return has_stray_quote(data, ord('"'), ord(","))
+    return has_stray_quote(data, COMMA)
 
 
 @given(st.lists(st.sampled_from([b'"', b'""', b",", b"\n", b"\r\n", b"a", b" ", b'","']), max_size=30))

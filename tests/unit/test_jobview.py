@@ -25,7 +25,7 @@ def row(state: str = "processing", **changes: Any) -> Record:
         "started_at": NOW, "finished_at": None, "updated_at": NOW, "read_at": NOW + timedelta(seconds=10),
         "resolved": 0, "compression": None, "load": "after_upload", "duplicate_of": None, "chunks_pending": 1, "chunks_processing": 1, "chunks_completed": 0, "chunks_failed": 0,
         **dict.fromkeys(COUNTS, 0), **{f"{name}_now": 0 for name in COUNTS}, "inserted_now": 20, "rejected_now": 5,
-        "bytes_tried": 0, "recent_rows": 25, "recent_bytes": 250, "recent_s": 10.0,
+        "spec": {"dialect": {"delimiter": ";"}, "evidence": ["so it is"], "pinned_by": "delimiter=;"}, "bytes_tried": 0, "recent_rows": 25, "recent_bytes": 250, "recent_s": 10.0,
     }  # fmt: skip
     return cast(Record, values | changes)
 

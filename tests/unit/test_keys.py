@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ingest.dialect import Dialect
 from ingest.errors import RowError
 from ingest.loading.keys import DIGITS, key_lines
-from ingest.splitter import records
+from ingest.reading.records import records
 
 DIALECTS = [Dialect(), Dialect(delimiter=";", quote="'"), Dialect(delimiter="\t")]
 

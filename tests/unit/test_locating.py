@@ -14,7 +14,7 @@ from ingest.batch import Batch
 from ingest.bits import BitSet, find
 from ingest.dialect import Dialect
 from ingest.loading.locating import is_one_line_each, located, located_some
-from ingest.splitter import Records, records
+from ingest.reading.records import Records, records
 
 
 def batch_of(data: bytes) -> tuple[Batch, Records]:

@@ -320,7 +320,8 @@ async def test_the_header_is_refused_when_it_has_come(service: Service) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tail", "code", "line"), [(b'9,"a\n', "E_QUOTE_OPEN", 2002), (b"9," + b"a" * 5000, "E_RECORD_TOO_LARGE", 2002)]
+    ("tail", "code", "line"),
+    [(b'9,"a\nx\ny\n', "E_QUOTE_OPEN", 2002), (b"9," + b"a" * 5000, "E_RECORD_TOO_LARGE", 2002)],
 )
 async def test_a_file_that_breaks_late_leaves_nothing(
     service: Service, people: bytes, tail: bytes, code: str, line: int

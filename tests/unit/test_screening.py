@@ -11,9 +11,9 @@ from ingest.batch import Batch
 from ingest.chunk import BatchRange, Chunk, ChunkCut
 from ingest.dialect import Dialect
 from ingest.loading.screening import has_copy_end, malformed, may_copy, may_stage, records_of, reject_of, screened
+from ingest.reading.records import records
 from ingest.reject import MAX_RAW_BYTES, MAX_VALUE_CHARS
 from ingest.spec import Column, LoadSpec
-from ingest.splitter import records
 
 COMMA = Dialect()
 
@@ -128,9 +128,18 @@ def test_stray_quotes_that_take_lines_with_them_are_not_for_copy(data: bytes) ->
     assert not may_stage(found)
 
 
-@pytest.mark.parametrize("data", [b'a,b"c"d\n', b'"a"b,c\n', b'"x\ny",z\n'])
+@pytest.mark.parametrize(("data", "code"), [(b'a,b"c"d\n', "E_QUOTE_BARE"), (b'"a"b,c\n', "E_QUOTE_TRAIL")])
+def test_stray_quotes_inside_of_a_field_are_not_for_copy(data: bytes, code: str) -> None:
+    """COPY would drop them without an error."""
+    found = batch(data, "text", "text")
+    assert not may_copy(found)
+    assert not may_stage(found)
+    assert [reject.code for reject in screened(found, records_of(found))[0]] == [code]
+
+
+@pytest.mark.parametrize("data", [b'a,"b""c"\n', b'"x\ny",z\n', b'"",""\n'])
 def test_other_quotes_are_for_copy(data: bytes) -> None:
-    """Those around a field, and strays that take nothing with them."""
+    """Those around a field, doubled inside it."""
     found = batch(data, "text", "text")
     assert may_copy(found)
     assert may_stage(found)

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from ingest.dialect import Dialect
 from ingest.errors import FileError
-from ingest.splitter import PIECE_BYTES, BatchCut, Splitter, records
+from ingest.reading.records import records
+from ingest.splitter import PIECE_BYTES, BatchCut, Splitter
 
 COMMA = Dialect()
 NO_LIMIT = 1 << 40

@@ -46,6 +46,16 @@ JOB: Json = {
     "compression": None,
     "load": "after_upload",
     "owner": None,
+    "dialect": {
+        "delimiter": ",",
+        "quote": '"',
+        "null": "",
+        "evidence": [
+            "The encoding is UTF-8: the first 169 bytes are valid ASCII.",
+            "The first line, read with commas between the names, is what the dataset expects.",
+        ],
+        "options": "delimiter=%2C&quote=%22&encoding=utf-8",
+    },
     "created_at": "2026-11-22T11:25:34.120000Z",
     "started_at": "2026-11-22T11:25:34.164000Z",
     "completed_at": "2026-11-22T11:25:34.178000Z",

@@ -52,6 +52,7 @@ JOB: Json = {
     "compression": maybe(word(("gzip", "zstd", "bzip2"), "of the file as it was sent")),
     "load": word(("after_upload", "while_uploading"), "when its chunks may be claimed"),
     "owner": maybe(text("whose key brought it; null where no keys are in use")),
+    "dialect": maybe(schema("Dialect")),
     "created_at": moment("when the header was accepted"),
     "started_at": maybe(moment("when the first chunk was claimed")),
     "completed_at": maybe(moment("when the job reached its final state, whichever")),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from ingest.dialectoptions import DIALECT_OPTIONS
 from ingest.job import JobMode, JobState
 from ingest.web.openapi.building import Json, parameter, ref, text, whole, word
 from ingest.web.openapi.jobschemas import UUID
 from ingest.web.options import DEFAULT_LIMIT, MAX_LIMIT, MAX_PAGE, MAX_VALUE_CHARS
 
 CELL = text(maxLength=MAX_VALUE_CHARS)
-CHARACTER = text(minLength=1, maxLength=1)
+COUNT = text("a whole number, or `auto`", pattern="^([0-9]{1,4}|auto)$")
 
 QUERY: Json = {
     "page": ("page of a list, from 1", whole(minimum=1, maximum=MAX_PAGE, default=1), 1),
@@ -17,7 +18,8 @@ QUERY: Json = {
     "of_dataset": ("only jobs of a dataset", CELL, "customers"),
     "of_filename": ("only jobs whose file's name contains this, of the newest 100,000; case is ignored", CELL, "march"),
     "dataset": (
-        "where the rows go: a definition, `schema.table`, or `auto` for the definition that fits the header",
+        "where the rows go: a definition, `schema.table`, `auto` for the definition that fits the header, or"
+        " `new:schema.table` for a table that is made with columns and types as the first records have them",
         text(minLength=1, maxLength=MAX_VALUE_CHARS),
         "customers",
     ),
@@ -31,8 +33,24 @@ QUERY: Json = {
         "load",
     ),
     "parent": ("the job whose rejects this file corrects", UUID, None),
-    "delimiter": ("one character, or `tab`", CELL, ","),
-    "quote": ("one character; doubled inside quotes", CELL, '"'),
+    "delimiter": ("up to eight characters, or `tab`, `space`, `comma-space`; else detected", CELL, ","),
+    "quote": ("one character, or `none`; else detected", CELL, '"'),
+    "escape": ("what makes a quote plain inside quotes, or `none`; else detected", CELL, "none"),
+    "encoding": ("of the file; else detected", CELL, "utf-8"),
+    "newline": ("`lf`, with or without a CR before it, or `cr`; else detected", word(("lf", "cr", "auto")), "lf"),
+    "header": ("`false`: the file has none; else detected", CELL, "true"),
+    "header_rows": ("records that make up the header; else detected", COUNT, None),
+    "skip_rows": ("lines before the header; else detected", COUNT, None),
+    "footer_rows": ("lines at the end that are no records; else detected", COUNT, None),
+    "comment": ("what a line begins with that is left out; else detected", CELL, None),
+    "columns": ("names instead of those of the header; one without a name is not loaded", CELL, None),
+    "trim": ("white space around fields is no part of them; else detected", CELL, None),
+    "on_ragged": (
+        "a record with another number of fields",
+        word(("reject", "pad", "merge")),
+        "reject",
+    ),
+    "on_quote": ("a quote that is not around a whole field", word(("reject", "keep")), "reject"),
     "null": ("the unquoted text that means NULL", CELL, "NA"),
     "code": ("only rejects with this code", CELL, "E_TYPE"),
     "column": ("only rejects of this column", CELL, "email"),
@@ -133,7 +151,7 @@ def use(*names: str) -> list[Json]:
 
 
 UPLOAD = use(
-    "dataset", "load", "mode", "priority", "max_rejects", "on_duplicate", "parent", "delimiter", "quote", "null",
-    "others", "header_Idempotency-Key",
+    "dataset", "load", "mode", "priority", "max_rejects", "on_duplicate", "parent", *DIALECT_OPTIONS, "others",
+    "header_Idempotency-Key",
 )  # fmt: skip
 BYTES = use("header_Content-Encoding", "header_Content-Digest", "header_Repr-Digest")

@@ -63,11 +63,25 @@ DEFINED: Json = {
     "targets": listed({"type": "object"}, "tables, with the dataset's column of each of theirs"),
 }
 
+DIALECT: Json = {
+    **thing(
+        "how the file is read; what is as usual is left out, but for the first three",
+        {
+            "delimiter": text(minLength=1),
+            "quote": text("none if empty"),
+            "null": text("the unquoted text that means NULL"),
+            "evidence": listed(text(), "why, in sentences, where it was detected"),
+            "options": text("the options that pin it, as a query"),
+        },
+    ),
+    "additionalProperties": True,
+}
+
 PREVIEW: Json = {
     "dataset": text("that the header fits"),
     "platform": maybe(text("of a definition with platforms")),
     "certainty": maybe(number("of a dataset that was recognised", maximum=1)),
-    "dialect": named(text(), "how the file was read"),
+    "dialect": schema("Dialect"),
     "header": listed(text()),
     "columns": listed(
         thing(
@@ -165,6 +179,7 @@ SCHEMAS: Json = {
     "DefinedDataset": thing("A definition, its defaults filled in.", DEFINED),
     "Dataset": {"anyOf": [schema("DefinedDataset"), schema("TableDataset")]},
     "DatasetList": thing("Every dataset.", {"datasets": listed(schema("Dataset"))}),
+    "Dialect": DIALECT,
     "Preview": thing("How the beginning of a file is read.", PREVIEW),
     "Health": thing("The state of a process.", HEALTH),
     "Status": thing("A probe's answer.", {"status": word(STATUSES)}),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 
+from ingest.dialectoptions import DIALECT_OPTIONS
 from ingest.web.answers import BASE
 from ingest.web.openapi import examples
 from ingest.web.openapi.building import DATABASE_ERRORS, Json, answer, body, operation, schema
@@ -14,13 +15,14 @@ from ingest.web.problems import Kind
 HEADER_ERRORS = (
     "E_FILE", "E_EMPTY", "E_NOT_CSV", "E_ENCODING", "E_ENCODING_SUSPECT", "E_LINE_END", "E_HEADER", "E_HEADER_EMPTY",
     "E_TOO_MANY_COLUMNS", "E_QUOTE_OPEN", "E_RECORD_TOO_LARGE", "E_DATASET_UNSURE",
+    "E_DIALECT_AMBIGUOUS", "E_HEADER_MISMATCH",
 )  # fmt: skip
 # What a request with a body may meet; and one whose body is a file to load.
 BODY_ERRORS = ("E_OPTION", "E_OPTION_UNSUPPORTED", "E_UPLOAD_INCOMPLETE", "E_TIMEOUT", "E_TOO_LARGE")
 DATASET_ERRORS = ("E_DATASET_UNKNOWN", "E_DATASET_FORBIDDEN", *DATABASE_ERRORS)
 # A file on its way to a job, wherever it comes from; and one that comes as the body of a request.
 ADMISSION_ERRORS = (
-    *BODY_ERRORS, *DATASET_ERRORS, *HEADER_ERRORS, "E_DATASET_TABLE", "E_HEADER_MISMATCH", "E_PARENT", "E_COMPRESSED",
+    *BODY_ERRORS, *DATASET_ERRORS, *HEADER_ERRORS, "E_DATASET_TABLE", "E_PARENT", "E_COMPRESSED",
     "E_DECOMPRESSED_LIMIT", "E_DUPLICATE",
 )  # fmt: skip
 STORED_ERRORS = ("E_UPLOAD_GONE", "E_MEDIA_TYPE", "E_STORAGE", "E_STORAGE_FULL", "E_DRAINING")
@@ -66,7 +68,7 @@ def upload_paths(kinds: Mapping[str, Kind]) -> Json:
                 summary="How the beginning of a file is read, and what is wrong with it; nothing is loaded.",
                 answers={200: answer("What a load would begin with.", schema("Preview"))},
                 errors=(*BODY_ERRORS, *DATASET_ERRORS, *HEADER_ERRORS, "E_COMPRESSED"),
-                parameters=use("preview_dataset", "delimiter", "quote", "null"),
+                parameters=use("preview_dataset", *DIALECT_OPTIONS),
                 request=body("At most 1 MiB.", csv={"schema": {"type": "string"}, "example": examples.FILE}, binary={}),
                 scopes=("upload",),
             )

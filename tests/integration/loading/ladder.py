@@ -17,8 +17,8 @@ from ingest.errors import RowError
 from ingest.loading import load_isolated, load_whole
 from ingest.loading.staging import copy_options
 from ingest.queue import Queue
+from ingest.reading.records import records
 from ingest.spec import Field, LoadSpec, Plan, Target
-from ingest.splitter import records
 from tests.integration.build import HEADER_BYTES, cut, make_job
 
 

@@ -17,7 +17,7 @@ JOBS = 10_000
 FILL = f"""
 insert into ingest.jobs (id, dataset, filename, state, spec, bytes_total, bytes_received, records, inserted, rejected,
                          created_at, started_at, finished_at, error_code)
-select gen_random_uuid(), 'public.t' || i % 5, i || '.csv', s, jsonb_build_object('a', repeat('x', 1000)), 1000, 1000, 10, 9, 1, t, t,
+select gen_random_uuid(), 'public.t' || i % 5, i || '.csv', s, '{{"dialect": {{}}}}'::jsonb || jsonb_build_object('a', repeat('x', 1000)), 1000, 1000, 10, 9, 1, t, t,
        case when s <> 'pending' then t end, case s when 'failed' then 'E_CHECK' end
   from (select i, now() - i * interval '20 s' as t,
                case when i % 1000 = 1 then 'failed' when i % 1000 = 2 then 'pending' else 'completed' end as s

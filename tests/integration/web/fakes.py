@@ -51,6 +51,7 @@ def job_view(**changes: Any) -> JobView:
             "total_rows",
             "duplicate_of",
             "compression",
+            "dialect",
         )
     )
     now = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.definitions.infer import definition_of_sample, definition_of_table, name_of, type_of
+from ingest.definitions.columntypes import name_of, type_of
+from ingest.definitions.infer import definition_of_sample, definition_of_table
 from ingest.definitions.model import Definition
 from ingest.definitions.planning import plan_load
 from ingest.definitions.preview import Sample, read_sample
