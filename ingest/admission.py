@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Protocol, Self
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
 from uuid import UUID
 
 import structlog
 import trio
 
 from ingest.budget import Budget
-from ingest.caller import ANYBODY, Caller
 from ingest.chunk import ChunkCut
 from ingest.compression import Compression
 from ingest.cutter import Cutter, Sink
@@ -19,81 +18,22 @@ from ingest.datasets import Dataset
 from ingest.definitions.newtable import NewTable, with_sample
 from ingest.detecting import Detected
 from ingest.dialect import Dialect
-from ingest.digests import Digest
 from ingest.encodings import UTF_8
 from ingest.errors import FileError, IngestError, RequestError
 from ingest.header import Header, with_delimiter_hint
-from ingest.job import JobMode, JobView, Load, NewJob, RequestPart
+from ingest.job import JobView, Load, NewJob
 from ingest.opening import Opening, expected_by
 from ingest.reading.fitting import are_values
 from ingest.reading.footers import FooterCuts
 from ingest.settings import Settings
 from ingest.spec import LoadSpec
 from ingest.splitter import Splitter
+from ingest.uploadoptions import UploadOptions
 
 # How often it is looked whether the worker has caught up with an upload that waits for it.
 CATCH_UP_S = 0.1
-# What is not kept with an upload of many requests.
-OF_ONE_REQUEST = ("compression", "digests", "part")
 
 log = structlog.get_logger("ingest.upload")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UploadOptions:
-    """What the client said about a file. `bytes_total` is None when it did not say how long the file is.
-
-    `parameters` are the values of the dataset's parameters; `parent_id` is the job whose rejects the file corrects.
-    `told` are the options that `dialect` was made of, as text: what they leave out is detected; None: nothing is.
-    `compression` is what the request says about the body; else the file's name and first bytes tell. `digests` are
-    checked at the end, over the bytes as sent. `part` is set for a request with an Idempotency-Key.
-    """
-
-    dataset: str
-    filename: str
-    dialect: Dialect
-    priority: int
-    bytes_total: int | None
-    mode: JobMode = JobMode.BATCHES
-    budget: Budget | None = None
-    parent_id: UUID | None = None
-    parameters: Mapping[str, str] = field(default_factory=dict)
-    told: Mapping[str, str] | None = None
-    caller: Caller = ANYBODY
-    load: Load = Load.AFTER_UPLOAD
-    refuse_duplicate: bool = False
-    compression: Compression | None = None
-    digests: tuple[Digest, ...] = ()
-    part: RequestPart | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the options as they are kept with an upload that may take days; what a single request says is not."""
-        plain = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in OF_ONE_REQUEST}
-        parent = None if self.parent_id is None else str(self.parent_id)
-        budget = None if self.budget is None else asdict(self.budget)
-        own = {
-            "dialect": self.dialect.to_json(),
-            "budget": budget,
-            "parent_id": parent,
-            "caller": self.caller.to_json(),
-        }
-        told = None if self.told is None else dict(self.told)
-        return {**plain, **own, "parameters": dict(self.parameters), "told": told}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """Read back what `to_json` wrote."""
-        rest = dict(data)
-        dialect, budget, parent = Dialect(**rest.pop("dialect")), rest.pop("budget"), rest.pop("parent_id")
-        return cls(
-            dialect=dialect,
-            budget=None if budget is None else Budget(**budget),
-            parent_id=None if parent is None else UUID(parent),
-            mode=JobMode(rest.pop("mode")),
-            caller=Caller.from_json(rest.pop("caller")),
-            load=Load(rest.pop("load")),
-            **rest,
-        )
 
 
 class JobRows(Protocol):

@@ -14,9 +14,10 @@ from ingest.chunk import ChunkCut
 from ingest.encodings import UTF_8
 from ingest.objects import ObjectWriter
 from ingest.packing import PackedWriter
+from ingest.reading.batches import BatchCut
 from ingest.reading.footers import Cuts
 from ingest.reading.transcoding import SentOffsets
-from ingest.splitter import BatchCut, Block
+from ingest.splitter import Block
 from ingest.storage import Storage, chunk_key
 
 

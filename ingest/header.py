@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from ingest.dialect import Dialect
 from ingest.encodings import UTF_8
 from ingest.errors import FileError
+from ingest.reading.batches import BatchCut
 from ingest.reading.kinds import refuse_other_encodings, refuse_other_kinds
 from ingest.reading.names import check_width, read_names, refuse_bare_cr
 from ingest.reading.tokens import tokens
 from ingest.reading.transcoding import sent_length
-from ingest.splitter import BatchCut, Block, Splitter
+from ingest.splitter import Block, Splitter
 
 # How much of a file is looked at to tell text from something else.
 SNIFF_BYTES = 4096

@@ -15,7 +15,7 @@ from uuid import UUID
 
 import trio
 
-from ingest.admission import JobRows, Target, UploadOptions, too_large
+from ingest.admission import JobRows, Target, too_large
 from ingest.caller import Caller
 from ingest.compression import MAGIC_BYTES, compression_of_bytes, compression_of_name
 from ingest.cutter import InPlaceSink, ObjectSink, Sink
@@ -27,6 +27,7 @@ from ingest.settings import Settings
 from ingest.spec import LoadSpec
 from ingest.storage import Storage
 from ingest.upload import BLOCK_BYTES, Upload
+from ingest.uploadoptions import UploadOptions
 
 __all__ = ["Receiving", "ReceivingStatistics", "Upload", "UploadOptions"]
 

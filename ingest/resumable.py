@@ -19,7 +19,7 @@ import structlog
 import trio
 from uuid_utils.compat import uuid7
 
-from ingest.admission import Admission, JobRows, Target, UploadOptions, too_large
+from ingest.admission import Admission, JobRows, Target, too_large
 from ingest.caller import Caller
 from ingest.compression import compression_of_name
 from ingest.cutter import InPlaceSink
@@ -30,6 +30,7 @@ from ingest.receiving import DEFAULT_QUEUE, THREADS, DatasetSource, ReceivingSta
 from ingest.settings import Settings
 from ingest.spool import Spool
 from ingest.storage import Storage, chunk_prefix, spool_key
+from ingest.uploadoptions import UploadOptions
 from ingest.uploadrows import UploadRow, UploadRows, no_upload, taken_over
 
 T = TypeVar("T")

@@ -15,10 +15,11 @@ from uuid import UUID
 import structlog
 import trio
 
-from ingest.admission import JobRows, UploadOptions
+from ingest.admission import JobRows
 from ingest.errors import IngestError, RequestError, UnavailableError
 from ingest.job import JobView
 from ingest.receiving import DEFAULT_QUEUE, Receiving
+from ingest.uploadoptions import UploadOptions
 
 # Files that are cut at once; each keeps a disk busy, and a processor.
 MOST_AT_ONCE = 4

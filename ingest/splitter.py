@@ -7,13 +7,13 @@ dialect whose quotes are doubled inside quotes. What comes out does not depend o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from ingest.bits import CR, LF, BitSet, Octets, Offsets, span
 from ingest.dialect import Dialect
 from ingest.errors import FileError
+from ingest.reading.batches import BatchCut, Batches
 from ingest.reading.marking import Edge, Marks, mark, signs_of
 from ingest.reading.mending import Mender
 from ingest.reading.strays import fences_of, stray_quotes
@@ -26,36 +26,6 @@ PIECE_BYTES = 512 * 1024
 
 # What is looked at together with the first part of a record that was held back, at least.
 JOINT_BYTES = 4096
-
-
-@dataclass(frozen=True, slots=True)
-class BatchCut:
-    """A finished batch: its `end` as an offset in the stream, and its records, physical lines and blank lines."""
-
-    end: int
-    records: int
-    lines: int
-    blank_lines: int
-
-
-@dataclass(slots=True)
-class _Open:
-    """The batch that is still being counted; it began at stream offset `start`."""
-
-    start: int = 0
-    records: int = 0
-    lines: int = 0
-    blank_lines: int = 0
-
-    def add(self, marks: Marks, begin: int, end: int) -> None:
-        """Count what lies in [begin, end) of a piece."""
-        records = marks.records.before(end) - marks.records.before(begin)
-        self.records += records
-        self.lines += marks.newlines.before(end) - marks.newlines.before(begin)
-        self.blank_lines += marks.ends.before(end) - marks.ends.before(begin) - records
-
-    def cut(self, end: int) -> BatchCut:
-        return BatchCut(end, self.records, self.lines, self.blank_lines)
 
 
 class Splitter:
@@ -79,8 +49,7 @@ class Splitter:
         self._signs = signs_of(dialect)
         self._fences = fences_of(dialect)
         self._single_column = single_column
-        self._batch_records = batch_records
-        self._batch_bytes = batch_bytes
+        self._batches = Batches(batch_records, batch_bytes)
         self._max_record_bytes = max_record_bytes
         self._edge = Edge()
         self._offset = 0  # all before it has been looked at
@@ -88,7 +57,6 @@ class Splitter:
         self._record_start = 0  # of the record that is still open
         self._record_line = first_line
         self._quote_line = first_line  # where the open quote began; only meaningful while one is open
-        self._open = _Open()
         self._mender = Mender(dialect, width, max_record_bytes) if width and width > 1 and dialect.quote else None
         self._held = b""  # the bytes behind _offset that were fed already
         self._begun = b""  # of the open record, as far as they lie before _offset
@@ -126,10 +94,8 @@ class Splitter:
                 line=self._quote_line,
             )
         if self._offset > self._record_start:
-            self._open.records += not self._in_comment
-            self._open.blank_lines += self._in_comment
-            self._open.lines += 1
-        return [*cuts, self._open.cut(self._offset)] if self._offset > self._open.start else cuts
+            self._batches.add_last(is_comment=self._in_comment)
+        return [*cuts, *self._batches.end(self._offset)]
 
     def _joint(self, view: memoryview, at: int) -> int:
         """Return up to where the view is looked at together with what is held: a line's end, if one is near."""
@@ -145,7 +111,7 @@ class Splitter:
             marks = self._mended(self._mender, data, marks, ended=ended)
         self._check_sizes(marks, data.size)
         end = data.size if ended else self._settled(marks, data)
-        cuts = self._cut(marks, end)
+        cuts = self._batches.take(marks, end, self._offset)
         self._step_over(marks, data[:end])
         self._held = bytes(block[end:])
         return cuts
@@ -186,24 +152,6 @@ class Splitter:
         start = 0 if last is None else last + 1
         several = marks.newlines.before(data.size) > marks.newlines.before(start)
         return start if several or self._signs.comment or self._signs.escape is not None else data.size
-
-    def _cut(self, marks: Marks, length: int) -> list[BatchCut]:
-        cuts, begin = [], 0
-        while (end := self._next_cut(marks, begin)) is not None:
-            self._open.add(marks, begin, end)
-            cuts.append(self._open.cut(self._offset + end))
-            self._open = _Open(start=self._offset + end)
-            begin = end
-        self._open.add(marks, begin, length)
-        return cuts
-
-    def _next_cut(self, marks: Marks, begin: int) -> int | None:
-        """Return where the open batch, counted up to `begin`, reaches one of its limits in this piece."""
-        full = self._open.start + self._batch_bytes - 1 - self._offset
-        by_bytes = marks.ends.first_from(max(full, begin))
-        by_records = marks.records.nth(marks.records.before(begin) + self._batch_records - self._open.records - 1)
-        found = [position for position in (by_bytes, by_records) if position is not None]
-        return min(found) + 1 if found else None
 
     def _step_over(self, marks: Marks, data: Octets) -> None:
         """Remember what the bytes after this piece need to know of it."""

@@ -15,7 +15,7 @@ import structlog
 import trio
 from uuid_utils.compat import uuid7
 
-from ingest.admission import Admission, JobRows, Target, UploadOptions, too_large
+from ingest.admission import Admission, JobRows, Target, too_large
 from ingest.chunk import ChunkCut
 from ingest.compression import compression_of_name
 from ingest.errors import DatabaseError, IngestError, RequestError, StorageError, UnavailableError
@@ -25,6 +25,7 @@ from ingest.job import JobState, JobView, Load
 from ingest.settings import Settings
 from ingest.storage import Storage, chunk_prefix
 from ingest.unpacking import Unpacker
+from ingest.uploadoptions import UploadOptions
 
 T = TypeVar("T")
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from ingest.admission import UploadOptions
 from ingest.database import Database, Record
 from ingest.errors import IngestError, RequestError
 from ingest.job import FINAL, JobState
 from ingest.spec import LoadSpec
 from ingest.statements import statement
+from ingest.uploadoptions import UploadOptions
 
 # Uploads that may be open at once, of all clients together: rows and empty files that cost a client nothing.
 MOST_OPEN = 10_000

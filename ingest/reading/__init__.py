@@ -2,6 +2,7 @@
 
     transcoding  a file in any encoding -> UTF-8, while it arrives, and back to the bytes as they were sent
     marking      a block of bytes -> where its records end and what is quoted
+    batches      records -> how many of them make a batch, and where it ends
     strays       whether a quote may stand elsewhere than around a field
     mending      a quote that swallows lines costs its own line, not those after it
     kinds        what the first bytes of a file are, if not CSV

@@ -9,7 +9,8 @@ import numpy as np
 from ingest.bits import CR, LF
 from ingest.dialect import Dialect
 from ingest.errors import FileError
-from ingest.splitter import BatchCut, Block
+from ingest.reading.batches import BatchCut
+from ingest.splitter import Block
 
 
 class Cuts(Protocol):

@@ -11,9 +11,9 @@ import structlog
 import trio
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope
 
-from ingest.admission import UploadOptions
 from ingest.errors import IngestError, RequestError
 from ingest.job import JobView
+from ingest.uploadoptions import UploadOptions
 from ingest.web.access import caller_of
 from ingest.web.answering import contained, respond
 from ingest.web.answers import BASE, Answer, job_body, job_path, json_answer

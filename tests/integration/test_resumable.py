@@ -13,7 +13,6 @@ import pytest
 import trio
 
 from ingest import uploadrows
-from ingest.admission import UploadOptions
 from ingest.budget import Budget
 from ingest.caller import ANYBODY
 from ingest.database import Database, open_database
@@ -26,6 +25,7 @@ from ingest.resumable import Resumable
 from ingest.settings import Settings
 from ingest.statements import statement
 from ingest.storage import LocalStorage, spool_key
+from ingest.uploadoptions import UploadOptions
 from ingest.uploadrows import UploadRows
 from tests.conftest import Psql
 

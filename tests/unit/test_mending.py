@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from ingest.dialect import Dialect
 from ingest.errors import FileError
+from ingest.reading.batches import BatchCut
 from ingest.reading.records import records
-from ingest.splitter import BatchCut, Splitter
+from ingest.splitter import Splitter
 
 WIDTH = 3
 LIMIT = 300

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from ingest.dialect import Dialect
 from ingest.errors import FileError
+from ingest.reading.batches import BatchCut
 from ingest.reading.records import records
-from ingest.splitter import PIECE_BYTES, BatchCut, Splitter
+from ingest.splitter import PIECE_BYTES, Splitter
 
 COMMA = Dialect()
 NO_LIMIT = 1 << 40
