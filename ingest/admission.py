@@ -24,10 +24,11 @@ from ingest.header import Header, with_delimiter_hint
 from ingest.job import JobView, Load, NewJob
 from ingest.opening import Opening, expected_by
 from ingest.reading.fitting import are_values
-from ingest.reading.footers import FooterCuts
+from ingest.reading.footers import Cuts, FooterCuts
 from ingest.settings import Settings
 from ingest.spec import LoadSpec
 from ingest.splitter import Splitter
+from ingest.tableend import TableCuts
 from ingest.uploadoptions import UploadOptions
 
 # How often it is looked whether the worker has caught up with an upload that waits for it.
@@ -94,7 +95,8 @@ class Admission:
         options = self.options
         dialect = detected.dialect if detected else self.options.dialect
         spec = await self.target.ready(self._plan(header, replace(dialect, encoding=header.encoding)))
-        spec = replace(spec, max_record_bytes=self.settings.max_record_bytes)
+        written = () if header.written == spec.header else header.written
+        spec = replace(spec, written_header=written, max_record_bytes=self.settings.max_record_bytes)
         if detected is not None:
             spec = replace(spec, evidence=detected.evidence, pinned_by=detected.options)
         await self._check_parent(spec.dataset)
@@ -120,24 +122,23 @@ class Admission:
         )
 
     def cutter(
-        self, job_id: UUID, spec: LoadSpec, *, file_offset: int, line: int, first_ordinal: int = 1, records: int = 0
+        self,
+        job_id: UUID,
+        spec: LoadSpec,
+        *,
+        file_offset: int,
+        line: int,
+        first_ordinal: int = 1,
+        records: int = 0,
+        behind: bool = False,
     ) -> Cutter:
         """Return what cuts the file from `file_offset` on, which is where physical line `line` begins.
 
-        `first_ordinal` and `records` are the next chunk's number and what the chunks before it hold.
+        `first_ordinal` and `records` are the next chunk's number and what the chunks before it hold; `behind`: the
+        table has ended before.
         """
-        splitter = Splitter(
-            spec.dialect,
-            first_line=line,
-            single_column=spec.width == 1,
-            batch_records=self.settings.batch_records,
-            batch_bytes=self.settings.batch_bytes,
-            max_record_bytes=spec.max_record_bytes,
-            width=spec.width,
-        )
-        cuts = FooterCuts(splitter, spec.dialect, spec.max_record_bytes) if spec.dialect.footer_rows else splitter
         return Cutter(
-            cuts,
+            self._cuts(spec, line, behind),
             self.target.sink(job_id, spec.dialect.encoding == UTF_8),
             chunk_bytes=self.settings.chunk_bytes,
             file_offset=file_offset,
@@ -146,6 +147,22 @@ class Admission:
             records=records,
             encoding=spec.dialect.encoding,
         )
+
+    def _cuts(self, spec: LoadSpec, line: int, behind: bool) -> Cuts:
+        dialect, most = spec.dialect, spec.max_record_bytes
+        splitter = Splitter(
+            dialect,
+            first_line=line,
+            single_column=spec.width == 1,
+            batch_records=self.settings.batch_records,
+            batch_bytes=self.settings.batch_bytes,
+            max_record_bytes=most,
+            width=spec.width,
+        )
+        cuts: Cuts = splitter
+        if dialect.ends_at_header:
+            cuts = TableCuts(splitter, dialect, spec.known_header, most, ended=behind)
+        return FooterCuts(cuts, dialect, most) if dialect.footer_rows else cuts
 
     async def keep_pace(self, job_id: UUID, waiting: Callable[[], Awaitable[None]]) -> None:
         """Wait, for a job that is loaded while it is uploaded, until the worker has caught up; calls `waiting` then."""

@@ -27,7 +27,8 @@ class BatchRange:
     """Where a batch lies: bytes [start, end) of the chunk, its first physical line in the file, its records.
 
     `lines` are the physical lines of the range, `blank_lines` those of them that are no records (only line ends, or
-    comments). `offset` is where it begins in the file as it was sent.
+    comments). `offset` is where it begins in the file as it was sent. `behind`: it lies behind the end of the
+    table, and all of its records are rejected.
     """
 
     start: int
@@ -37,6 +38,7 @@ class BatchRange:
     lines: int
     blank_lines: int
     offset: int = field(default=0, compare=False)
+    behind: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +48,8 @@ class ChunkCut:
     `file_offset` counts bytes of the file as it was sent. The sequences are parallel, one entry a batch: `ends` are
     byte offsets within the chunk, `records` the batch's record count, `lines` its physical lines, `blank_lines` those
     of them that are no records; `offsets`, where the batch begins in the file as it was sent, are only there if the
-    chunk's bytes are not those that were sent.
+    chunk's bytes are not those that were sent. `table_end` is the byte offset within the chunk where the table ends and
+    another one begins, 0 in the chunks after it, None in those before.
     """
 
     ordinal: int
@@ -60,6 +63,7 @@ class ChunkCut:
     lines: Sequence[int]
     blank_lines: Sequence[int]
     offsets: Sequence[int] = ()
+    table_end: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +88,15 @@ class Chunk:
         counts = zip(cut.ends, cut.records, cut.lines, cut.blank_lines, strict=True)
         for i, (end, records, lines, blanks) in enumerate(counts):
             offset = cut.offsets[i] if cut.offsets else cut.file_offset + start
+            behind = cut.table_end is not None and start >= cut.table_end
             yield BatchRange(
-                start=start, end=end, first_line=line, records=records, lines=lines, blank_lines=blanks, offset=offset
+                start=start,
+                end=end,
+                first_line=line,
+                records=records,
+                lines=lines,
+                blank_lines=blanks,
+                offset=offset,
+                behind=behind,
             )
             start, line = end, line + lines

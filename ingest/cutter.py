@@ -210,6 +210,8 @@ class Cutter:
             return []
         self.records += records
         sent_from = offsets[0] if offsets else self._file_offset + start
+        starts = [start, *(batch.end for batch in batches)]
+        table_end = next((begin - start for begin, batch in zip(starts, batches, strict=False) if batch.behind), None)
         key, offset = self._sink.seal(sent_from)
         self._ordinal += 1
         return [
@@ -225,5 +227,6 @@ class Cutter:
                 records=[batch.records for batch in batches],
                 lines=[batch.lines for batch in batches],
                 blank_lines=[batch.blank_lines for batch in batches],
+                table_end=table_end,
             )
         ]

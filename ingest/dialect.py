@@ -32,7 +32,9 @@ class Dialect:
     at the end that are left out; `header_rows`: records that are the header, joined; `comment`: what a line begins with
     that is left out. `columns`: names that stand for those of the header. `on_ragged`: what becomes of a record with
     another number of fields (`reject`, `pad`, `merge`), `on_quote` of a quote that is not around a whole field
-    (`reject`, `keep` it as text). `trim`: white space around fields is no part of them.
+    (`reject`, `keep` it as text). `on_header`: what becomes of the header where it comes once more: it is rejected
+    alone (`reject`), or it and all that follows (`end`); `auto` is `end` where records of any width are taken. `trim`:
+    white space around fields is no part of them.
     """
 
     delimiter: str = ","
@@ -48,6 +50,7 @@ class Dialect:
     columns: tuple[str, ...] = ()
     on_ragged: str = "reject"
     on_quote: str = "reject"
+    on_header: str = "auto"
     trim: bool = False
 
     def __post_init__(self) -> None:
@@ -60,6 +63,7 @@ class Dialect:
             ("newline", ("lf", "cr")),
             ("on_ragged", ("reject", "pad", "merge")),
             ("on_quote", ("reject", "keep")),
+            ("on_header", ("auto", "reject", "end")),
         ):
             if getattr(self, name) not in words:
                 raise _refused(name, f"must be {' or '.join(words)}, not {getattr(self, name)!r}")
@@ -76,6 +80,19 @@ class Dialect:
         """Tell whether PostgreSQL's COPY reads the records of a sound file as they are."""
         delimiter = len(self.delimiter) == 1 and self.delimiter.isascii()
         return delimiter and self.newline == "lf" and not self.trim and bool(self.quote or not self.escape)
+
+    @property
+    def is_lenient(self) -> bool:
+        """Tell whether a record that is not well-formed may be read as somebody may have meant it."""
+        return self.on_ragged != "reject" or self.on_quote != "reject"
+
+    @property
+    def ends_at_header(self) -> bool:
+        """Tell whether the table ends where its header comes once more.
+
+        The records of a second table would fit wherever records of any width do, and nobody would see it.
+        """
+        return self.on_header == "end" or (self.on_header == "auto" and self.on_ragged != "reject")
 
     @property
     def copy_quote(self) -> str:

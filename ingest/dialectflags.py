@@ -26,6 +26,7 @@ HELP = {
     "columns": "Names instead of those of the header; one that is empty is not loaded.",
     "trim": "true: white space around fields is no part of them.",
     "on_ragged": "reject, pad or merge records with another number of fields.",
+    "on_header": "The header once more: reject it alone, or end the table there.",
     "on_quote": "reject or keep quotes that are not around a whole field.",
 }
 

@@ -12,7 +12,7 @@ from ingest.errors import RequestError
 # Each is also a field of Dialect, but for `header`: false says that there is none.
 DIALECT_OPTIONS = (
     "columns", "comment", "delimiter", "encoding", "escape", "footer_rows", "header", "header_rows", "newline", "null",
-    "on_quote", "on_ragged", "quote", "skip_rows", "trim",
+    "on_header", "on_quote", "on_ragged", "quote", "skip_rows", "trim",
 )  # fmt: skip
 # What people write for characters that are hard to type or to see.
 WORDS = {

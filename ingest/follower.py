@@ -84,6 +84,7 @@ class Follower:
                 line=so_far.line,
                 first_ordinal=so_far.ordinal + 1,
                 records=so_far.records,
+                behind=so_far.behind,
             )
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from ingest.definitions.names import tidy
 from ingest.dialect import Dialect
 from ingest.encodings import UTF_8
 from ingest.errors import FileError
@@ -27,7 +28,8 @@ class Header:
 
     `end` is the offset of `rest` in the file as it was sent, `next_line` the physical line it begins with. Without a
     header and names, `names` is empty; `width` is the number of fields of the header or of the first record, and
-    `first` those fields where there is no header. `encoding` is that of the file, its byte order known.
+    `first` those fields where there is no header. `written` is the first record of the header as the file has it,
+    tidied. `encoding` is that of the file, its byte order known.
     """
 
     names: tuple[str, ...]
@@ -36,6 +38,7 @@ class Header:
     rest: bytes
     width: int = field(default=0, compare=False)
     first: tuple[str, ...] = field(default=(), compare=False)
+    written: tuple[str, ...] = field(default=(), compare=False)
     encoding: str = UTF_8
 
 
@@ -163,10 +166,9 @@ class HeaderReader:
             refuse_bare_cr(record, self._dialect)
         self._row_line = self._row_line if self._rows else self._line + cut.blank_lines
         if not self._dialect.header_rows:
-            found = tokens(record.strip(b"\r\n"), self._dialect)
-            check_width(len(found), self._dialect, self._row_line)
-            first = tuple(token.text.decode("utf-8", "replace") for token in found)
-            return self._header(self._dialect.columns, len(found), first)
+            first = self._fields(record.strip(b"\r\n"))
+            check_width(len(first), self._dialect, self._row_line)
+            return self._header(self._dialect.columns, len(first), first)
         self._rows.append(record.strip(b"\r\n"))
         if sum(map(len, self._rows)) > self._max_record_bytes:
             text = f"the header is longer than {self._max_record_bytes} bytes (MAX_RECORD_BYTES)"
@@ -183,6 +185,9 @@ class HeaderReader:
             return stretch
         return stretch.split(self._newline, cut.blank_lines)[-1]
 
+    def _fields(self, record: bytes) -> tuple[str, ...]:
+        return tuple(token.text.decode("utf-8", "replace") for token in tokens(record, self._dialect))
+
     def _header(self, names: Sequence[str], width: int, first: tuple[str, ...] = ()) -> Header:
         return Header(
             names=tuple(names),
@@ -191,6 +196,7 @@ class HeaderReader:
             rest=bytes(self._held),
             width=width,
             first=first,
+            written=tuple(map(tidy, self._fields(self._rows[0]))) if self._rows else (),
             encoding=self._encoding,
         )
 

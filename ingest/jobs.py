@@ -50,7 +50,7 @@ class Jobs:
             statement("add_chunk"),
             job_id, cut.ordinal, cut.object_key, cut.object_offset, cut.length_bytes, cut.file_offset, cut.first_line,
             sum(cut.records), list(cut.ends), list(cut.records), list(cut.lines), list(cut.blank_lines),
-            list(cut.offsets),
+            list(cut.offsets), cut.table_end,
         )  # fmt: skip
         if added is None:
             raise _no_longer_receiving(await self.get(job_id))

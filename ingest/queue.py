@@ -224,6 +224,7 @@ def _chunk_from(row: Record) -> Chunk:
         lines=row["batch_lines"],
         blank_lines=row["batch_blanks"],
         offsets=tuple(row["batch_offsets"]),
+        table_end=row["table_end"],
     )
     return Chunk(
         id=row["id"],

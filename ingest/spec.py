@@ -139,7 +139,8 @@ class Plan:
 class LoadSpec:
     """All a worker needs to know to load a job's bytes; pinned in the job when its header has been read.
 
-    `schema` and `table` are the target, the first one of a plan. `header` is the header as the file has it.
+    `schema` and `table` are the target, the first one of a plan. `header` is the header as it is read; `written_header`
+    its first record as the file has it, where that is something else.
     `keyed`: a key or a reference to the table itself looks at the loaded columns, so that the order of records matters.
     """
 
@@ -150,6 +151,7 @@ class LoadSpec:
     dialect: Dialect
     keyed: bool = False
     header: tuple[str, ...] = ()
+    written_header: tuple[str, ...] = ()
     version: int | None = None  # of the dataset's definition; a table has none
     plan: Plan | None = None
     platform: str | None = None  # of the definition, where the file was seen to come from
@@ -165,6 +167,11 @@ class LoadSpec:
     def width(self) -> int:
         """The number of fields that a record of the file has."""
         return len(self.dialect.columns or self.header or self.columns)
+
+    @property
+    def known_header(self) -> tuple[str, ...]:
+        """What the header is known by where it comes once more."""
+        return self.written_header or self.header
 
     @property
     def types(self) -> list[str]:
@@ -185,6 +192,7 @@ class LoadSpec:
             dialect=Dialect(**dialect),
             plan=None if plan is None else _plan_from(plan),
             header=tuple(rest.pop("header")),
+            written_header=tuple(rest.pop("written_header", ())),
             evidence=tuple(rest.pop("evidence", ())),
             **rest,
         )

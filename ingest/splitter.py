@@ -79,6 +79,15 @@ class Splitter:
                 self._held = b""
         return cuts
 
+    @property
+    def is_between_records(self) -> bool:
+        """Whether a record ends with the last byte fed, or a blank line, as far as is known with that byte."""
+        return not self._held and self._offset == self._record_start
+
+    def end_batch(self) -> list[BatchCut]:
+        """End the open batch between two records; return it, if there is anything in it."""
+        return self._batches.end(self._offset)
+
     def finish(self) -> list[BatchCut]:
         """Return the last batch, if there is one; its last record may lack the line end.
 

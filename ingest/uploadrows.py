@@ -42,7 +42,7 @@ class UploadRow:
 class CutSoFar:
     """How far an upload's job is: its pinned spec, and where the chunk after the last one (`ordinal`) begins.
 
-    `offset` and `line` are 0 before the first chunk.
+    `offset` and `line` are 0 before the first chunk. `behind`: the table has ended.
     """
 
     spec: LoadSpec
@@ -50,6 +50,7 @@ class CutSoFar:
     offset: int
     line: int
     records: int
+    behind: bool = False
 
 
 class UploadRows:
@@ -109,6 +110,7 @@ class UploadRows:
             offset=row["cut_to"] or 0,
             line=row["line"] or 0,
             records=row["records"],
+            behind=row["behind"],
         )
 
     async def set_length(self, upload_id: UUID, holder: UUID, length: int) -> bool:

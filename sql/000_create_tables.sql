@@ -170,6 +170,7 @@ CREATE TABLE IF NOT EXISTS ingest.chunks (
     batch_lines    bigint[] NOT NULL,
     batch_blanks   bigint[] NOT NULL,
     batch_offsets  bigint[] NOT NULL DEFAULT '{}',     -- where they begin in the file as sent, if that is not in UTF-8
+    table_end      bigint,                             -- where in the chunk the table ends: batches from there on are rejected
     inserted       bigint NOT NULL DEFAULT 0,          -- this and the next four: written when the chunk finishes
     updated        bigint NOT NULL DEFAULT 0,
     unchanged      bigint NOT NULL DEFAULT 0,

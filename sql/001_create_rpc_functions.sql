@@ -499,7 +499,7 @@ END $$;
 CREATE OR REPLACE FUNCTION ingest.add_chunk(
     p_job uuid, p_ordinal integer, p_object_key text, p_object_offset bigint, p_length_bytes bigint, p_file_offset bigint,
     p_first_line bigint, p_records bigint, p_batch_ends bigint[], p_batch_records bigint[], p_batch_lines bigint[],
-    p_batch_blanks bigint[], p_batch_offsets bigint[])
+    p_batch_blanks bigint[], p_batch_offsets bigint[], p_table_end bigint)
 RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
     v_job ingest.jobs;
@@ -512,11 +512,12 @@ BEGIN
         RETURN NULL;
     END IF;
     INSERT INTO ingest.chunks (job_id, ordinal, queue, priority, state, object_key, object_offset, length_bytes, file_offset,
-                               first_line, records, batch_ends, batch_records, batch_lines, batch_blanks, batch_offsets)
+                               first_line, records, batch_ends, batch_records, batch_lines, batch_blanks, batch_offsets,
+                               table_end)
     VALUES (p_job, p_ordinal, v_job.queue, v_job.priority,
             CASE v_job.load WHEN 'while_uploading' THEN 'pending' ELSE 'receiving' END, p_object_key, p_object_offset,
             p_length_bytes, p_file_offset, p_first_line, p_records, p_batch_ends, p_batch_records, p_batch_lines, p_batch_blanks,
-            p_batch_offsets)
+            p_batch_offsets, p_table_end)
     RETURNING id INTO v_chunk;
     IF v_job.load = 'while_uploading' THEN
         PERFORM ingest.announce_work(v_job.queue);

@@ -104,7 +104,7 @@ SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $1
 SELECT reason FROM refusal;
 
 -- name: add_chunk
-SELECT ingest.add_chunk($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13);
+SELECT ingest.add_chunk($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14);
 
 -- name: touch_upload
 UPDATE ingest.jobs SET bytes_received = greatest(bytes_received, $2), updated_at = clock_timestamp()
@@ -350,8 +350,10 @@ SELECT h.id FROM unnest($1::uuid[], $2::uuid[]) AS h(id, holder)
  WHERE NOT EXISTS (SELECT FROM ingest.uploads u WHERE u.id = h.id AND u.holder = h.holder AND u.state = 'open');
 
 -- name: cut_so_far
--- What of job $1 is cut into chunks: the next byte and physical line, the last ordinal, the records.
+-- What of job $1 is cut into chunks: the next byte and physical line, the last ordinal, the records, and whether the
+-- table has ended.
 SELECT j.state, j.spec, coalesce(c.ordinal, 0) AS ordinal, c.file_offset + c.length_bytes AS cut_to,
+       c.table_end IS NOT NULL AS behind,
        (c.first_line + (SELECT sum(n) FROM unnest(c.batch_lines) AS l(n)))::bigint AS line,
        coalesce((SELECT sum(records) FROM ingest.chunks WHERE job_id = j.id), 0)::bigint AS records
   FROM ingest.jobs j

@@ -16,8 +16,8 @@ Mistake = tuple[Path, str]
 REQUEST_OPTIONS = frozenset(
     {
         "columns", "comment", "dataset", "delimiter", "encoding", "escape", "footer_rows", "header", "header_rows",
-        "load", "max_rejects", "mode", "newline", "null", "on_duplicate", "on_quote", "on_ragged", "parent",
-        "priority", "quote", "skip_rows", "trim",
+        "load", "max_rejects", "mode", "newline", "null", "on_duplicate", "on_header", "on_quote", "on_ragged",
+        "parent", "priority", "quote", "skip_rows", "trim",
     }
 )  # fmt: skip
 

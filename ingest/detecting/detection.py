@@ -24,7 +24,7 @@ from ingest.dialectoptions import dialect_of
 
 AUTO = "auto"
 # These say nothing about how a file is divided.
-INDIFFERENT = frozenset({"null", "on_ragged", "on_quote", "encoding"})
+INDIFFERENT = frozenset({"null", "on_header", "on_ragged", "on_quote", "encoding"})
 SURE = 0.999
 # What is not found in a file that is written as usual, or means something else there.
 ODDITIES = (b'\\"', b"\\,", b",'", b"\n'", b"\n#")

@@ -3,6 +3,7 @@
     direct     no plan: the batch's bytes go unparsed into COPY; PostgreSQL is the validator
     skipped    the records that such a COPY skipped, and why
     staged     a plan: staged, judged and merged by one statement, halved where it fails
+    behind     a batch behind the end of the table: all of it is rejected
     isolated   a batch that is not clean, by the cheapest of these that can do it:
     sifted     direct for the records whose keys are free, staged for the others
     keys       a batch's bytes -> the key columns of its records
@@ -35,6 +36,7 @@ from functools import partial
 
 from ingest.batch import Batch, BatchResult
 from ingest.database import Database, Held, Session
+from ingest.loading.behind import reject_behind
 from ingest.loading.direct import MANY, copy_direct
 from ingest.loading.isolated import MANY_BAD, TAKEN_KEY, isolate
 from ingest.loading.reading import readable
@@ -73,7 +75,7 @@ async def load_isolated(database: Database, batch: Batch, *, after: str | None =
 
     `after`: the SQLSTATE with which `load_whole` failed, or what `expected_after` the batch before.
     """
-    return await _load(database, await readable(batch, leniently=True), partial(isolate, after=after))
+    return await _load(database, await readable(batch, leniently=True), _isolated(batch, after))
 
 
 def expected_after(batch: Batch, result: BatchResult) -> str | None:
@@ -100,7 +102,7 @@ async def isolate_within(held: Held, batch: Batch, *, after: str | None) -> Batc
     """
     # Not sifted: its staging tables would have to be emptied for each batch, too.
     batch = await readable(batch, leniently=True)
-    isolated = partial(isolate, after=MANY_BAD if after == MANY_BAD else None)
+    isolated = _isolated(batch, MANY_BAD if after == MANY_BAD else None)
     return await _within(held, batch, isolated, "ROLLBACK TO SAVEPOINT batch", "SAVEPOINT records")
 
 
@@ -109,7 +111,13 @@ def way_of(batch: Batch) -> WayName:
     return "staged" if batch.chunk.spec.plan else "direct"
 
 
+def _isolated(batch: Batch, after: str | None) -> Way:
+    return reject_behind if batch.range.behind else partial(isolate, after=after)
+
+
 def _whole(batch: Batch) -> Way:
+    if batch.range.behind:
+        return reject_behind
     return copy_staged if batch.chunk.spec.plan else copy_direct
 
 

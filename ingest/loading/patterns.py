@@ -49,12 +49,13 @@ def _database(patterns: tuple[Pattern, ...], header: bytes) -> hyperscan.Databas
 @lru_cache(maxsize=64)
 def header_expression(header: tuple[str, ...], dialect: Dialect) -> bytes:
     """Return the expression for a line that begins like a header, in quotes or not, after a byte order mark or not."""
+    begin = rb"(^|\r)" if dialect.newline == "cr" else b"^"
     encoded = [name.encode() for name in header[:HEADER_NAMES]]
     whole = list(takewhile(lambda name: len(name) <= HEADER_BYTES, encoded))
     names = [_literal(name) for name in [*whole, *(name[:HEADER_BYTES] for name in encoded[len(whole) :][:1])]]
     quote, delimiter = re.escape(dialect.quote.encode()), re.escape(dialect.delimiter.encode())
     between = rb"[ \t]*%b?[ \t]*%b[ \t]*%b?[ \t]*" % (quote, delimiter, quote)
-    return rb"^(\xef\xbb\xbf)?[ \t]*%b?[ \t]*%b" % (quote, between.join(names))
+    return begin + rb"(\xef\xbb\xbf)?[ \t]*%b?[ \t]*%b" % (quote, between.join(names))
 
 
 def _literal(text: bytes) -> bytes:

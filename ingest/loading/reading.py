@@ -27,8 +27,9 @@ def _reading(batch: Batch, leniently: bool) -> Callable[[], Canonical] | None:
     """Return what reads the batch, None where nothing is to be done."""
     spec, dialect = batch.chunk.spec, batch.chunk.spec.dialect
     layout = layout_of(dialect, spec.width, tuple(spec.types))
-    is_lenient = leniently and (dialect.on_ragged != "reject" or dialect.on_quote != "reject")
-    if is_lenient or not dialect.is_native or not layout.keeps_all:
+    if batch.range.behind:
+        return None
+    if (leniently and dialect.is_lenient) or not dialect.is_native or not layout.keeps_all:
         return lambda: canonical(batch.data, dialect, records_of(batch), layout, leniently=leniently)
     if batch.range.blank_lines and not has_stray_quote(batch.data, dialect):
         return lambda: compact(batch.data, dialect, records_of(batch))

@@ -64,23 +64,31 @@ def _has_stray_quote(batch: Batch) -> bool:
 
 
 def _matches(batch: Batch, *patterns: Pattern) -> dict[Pattern, list[int]]:
-    """Search a batch for patterns, and for its header where there is one."""
-    spec = batch.chunk.spec
-    if not spec.header:
+    """Search a batch for patterns, and for its header where there is one: in the bytes as they were stored."""
+    header = batch.chunk.spec.known_header
+    if not header:
         return matches(batch.data, *patterns)
-    header = header_expression(spec.header, spec.dialect)
-    return matches(batch.data, *patterns, Pattern.HEADER, header=header)
+    stored = _stored(batch)
+    expression = header_expression(header, stored.chunk.spec.dialect)
+    if stored is batch:
+        return matches(batch.data, *patterns, Pattern.HEADER, header=expression)
+    found = matches(batch.data, *patterns) if patterns else {}
+    return found | matches(stored.data, Pattern.HEADER, header=expression)
+
+
+def _stored(batch: Batch) -> Batch:
+    return batch.source.batch if batch.source else batch
 
 
 def _repeats(batch: Batch, offsets: list[int] | None) -> set[int]:
-    """Return the numbers of the records that are the file's header once more; the bytes at `offsets` are in question.
+    """Return the numbers of the records that are the file's header once more; the stored bytes at `offsets` may be it.
 
     A file of one column may well hold its column's name among the words it lists: there only a byte order mark tells.
     """
     if not offsets:
         return set()
-    header = batch.chunk.spec.header
-    found = ((i, [_text(value) for value in values]) for i, values in _records_at(batch, offsets))
+    header = batch.chunk.spec.known_header
+    found = ((i, [_text(value) for value in values]) for i, values in _records_at(_stored(batch), offsets))
     return {
         i
         for i, names in found
@@ -119,7 +127,7 @@ def screened(batch: Batch, where: Records, room: int = MAX_RECORDS) -> tuple[lis
     spec = batch.chunk.spec
     broken: list[Reject] = []
     sound: list[tuple[int, bytes]] = []
-    repeats = _repeats(batch, _matches(batch).get(Pattern.HEADER)) if spec.header else ()
+    repeats = _repeats(batch, _matches(batch).get(Pattern.HEADER)) if spec.known_header else ()
     faults = batch.source.faults if batch.source else {}
     columns = zip(where.start.tolist(), where.end.tolist(), where.line.tolist(), where.fields.tolist(), strict=True)
     for i, (start, end, line, field_count) in enumerate(columns):

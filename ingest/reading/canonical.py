@@ -65,7 +65,7 @@ def compact(data: bytes, dialect: Dialect, where: Records) -> Canonical:
 
 def canonical(data: bytes, dialect: Dialect, where: Records, layout: Layout, *, leniently: bool) -> Canonical:
     """Return the records of a batch as COPY reads them. `leniently`: as the dialect's on_ragged and on_quote say."""
-    strict = not leniently or (dialect.on_ragged == "reject" and dialect.on_quote == "reject")
+    strict = not (leniently and dialect.is_lenient)
     if strict and layout.keeps_all and _is_plain(data, dialect):
         lines = [data[start:end] + b"\n" for start, end in zip(where.start.tolist(), where.end.tolist(), strict=True)]
         delimiter = dialect.delimiter.encode()

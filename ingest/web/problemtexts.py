@@ -68,6 +68,7 @@ REJECT_CODES = {
     "E_QUOTE_BARE": "A quote inside a field that does not begin with one.",
     "E_QUOTE_TRAIL": "Text after a closing quote.",
     "E_HEADER_REPEAT": "The header once more: another file was appended.",
+    "E_SECOND_TABLE": "It is behind the end of the table: the header came once more (`on_header`).",
     "E_UTF8": "Some bytes are not UTF-8.",
     "E_NUL": "A NUL byte.",
     "E_LINE_END": "A carriage return outside quotes.",

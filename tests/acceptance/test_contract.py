@@ -17,7 +17,7 @@ from tests.acceptance.tusclient import FILES, VERSION, metadata
 
 FILE = b"id,name\n1,x\n"
 DIALECT_OPTIONS = (
-    "comment", "delimiter", "encoding", "escape", "footer_rows", "header", "header_rows", "newline", "on_quote",
+    "comment", "delimiter", "encoding", "escape", "footer_rows", "header", "header_rows", "newline", "on_header", "on_quote",
     "on_ragged", "quote", "skip_rows", "trim",
 )  # fmt: skip
 WRONG = "a1b2c3d4e5f6g7h8"

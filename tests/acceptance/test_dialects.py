@@ -10,7 +10,12 @@ import pytest
 from tests.acceptance.inputs import WAYS, Inputs
 
 DATASETS: dict[str, str] = {}
-TABLES = {"t": "id int, name text, amount numeric", "n": "id int, name text", "words": "word text"}
+TABLES = {
+    "t": "id int, name text, amount numeric",
+    "n": "id int, name text",
+    "words": "word text",
+    "texts": "word text, other text",
+}
 
 ROWS = [(1, "plain", 1.5), (2, 'with "quotes"; and, more', 2), (3, None, 3)]
 
@@ -102,6 +107,45 @@ def test_a_second_table_in_the_file_is_rejected_and_not_mixed_in(inputs: Inputs,
     done = inputs.load("n", body, way, skip_rows="0", header_rows="1")
     assert done.rows == [(1, "a"), (2, "b"), (3, "c")]
     assert done.codes == [(5, None, "E_COLUMNS"), (6, None, "E_COLUMNS"), (8, None, "E_HEADER_REPEAT")]
+
+
+SECOND = b'id,name,amount\n1,a,1\n2,b\nid,name\n7,x\n8,"y\nz"\n\nid,name,amount,more\n9,z,9,\n'
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+@pytest.mark.parametrize("load", ["after_upload", "while_uploading"])
+def test_where_any_width_is_taken_the_header_once_more_ends_the_table(
+    inputs: Inputs, way: str, encoding: str, load: str
+) -> None:
+    """Or the records of the second table would be padded and merged into the first, and nobody would see it."""
+    done = inputs.load("t", SECOND.decode().encode(encoding), way, on_ragged="pad", encoding=encoding, load=load)
+    assert done.rows == [(1, "a", 1), (2, "b", None)]
+    assert done.counts == ("completed", 7, 2, 5)
+    assert done.codes == [(line, None, "E_SECOND_TABLE") for line in (4, 5, 6, 9, 10)]
+    assert [reject["raw"] for reject in done.rejects] == ["id,name", "7,x", '8,"y\nz"', "id,name,amount,more", "9,z,9,"]
+    starts = [SECOND.index(reject["raw"].encode(), 20) for reject in done.rejects]
+    assert [reject["byte_offset"] for reject in done.rejects] == [
+        start if encoding == "utf-8" else 2 + 2 * start for start in starts
+    ]
+
+
+def test_the_end_of_a_table_can_be_told(inputs: Inputs, way: str) -> None:
+    """on_header: files that were put together are loaded on, and a header ends the table in default settings too."""
+    body = b"id,name,amount\n1,a,1\nid,name,amount\n2,b,2\n"
+    for options in ({}, {"on_ragged": "merge", "on_header": "reject"}, {"on_quote": "keep"}):
+        done = inputs.load("t", body, way, **options)
+        assert (done.rows, done.codes) == ([(1, "a", 1), (2, "b", 2)], [(3, None, "E_HEADER_REPEAT")])
+    for options in ({"on_ragged": "merge"}, {"on_header": "end"}, {"on_header": "end", "mode": "atomic"}):
+        done = inputs.load("t", body, way, **options)
+        assert (done.rows, done.codes) == ([(1, "a", 1)], [(3, None, "E_SECOND_TABLE"), (4, None, "E_SECOND_TABLE")])
+
+
+def test_the_header_that_comes_once_more_is_the_one_in_the_file(inputs: Inputs, way: str) -> None:
+    """Not the names that the request gives instead, nor those of the columns that are loaded alone."""
+    for columns in ("word,other", "word,"):
+        done = inputs.load("texts" if columns.endswith("r") else "words", b"a,b\nx,y\na,b\nz,z\n", way, columns=columns)
+        assert done.codes == [(3, None, "E_HEADER_REPEAT")]
+        assert [row[0] for row in done.rows] == ["x", "z"]
 
 
 def test_damage_costs_its_own_records_in_other_dialects_too(inputs: Inputs, way: str) -> None:

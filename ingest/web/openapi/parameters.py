@@ -50,6 +50,11 @@ QUERY: Json = {
         word(("reject", "pad", "merge")),
         "reject",
     ),
+    "on_header": (
+        "the header once more: it is rejected alone, or ends the table; `auto`: it ends it unless on_ragged rejects",
+        word(("auto", "reject", "end")),
+        "auto",
+    ),
     "on_quote": ("a quote that is not around a whole field", word(("reject", "keep")), "reject"),
     "null": ("the unquoted text that means NULL", CELL, "NA"),
     "code": ("only rejects with this code", CELL, "E_TYPE"),
