@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 from uuid import UUID
@@ -15,15 +15,15 @@ from ingest.chunk import ChunkCut
 from ingest.compression import Compression
 from ingest.cutter import Cutter, Sink
 from ingest.datasets import Dataset
-from ingest.definitions.newtable import NewTable, with_sample
+from ingest.definitions.newtable import with_sample
+from ingest.definitions.positions import names_of, with_hint
 from ingest.detecting import Detected
 from ingest.dialect import Dialect
 from ingest.encodings import UTF_8
 from ingest.errors import FileError, IngestError, RequestError
-from ingest.header import Header, with_delimiter_hint
+from ingest.header import Header
 from ingest.job import JobView, Load, NewJob
 from ingest.opening import Opening, expected_by
-from ingest.reading.fitting import are_values
 from ingest.reading.footers import Cuts, FooterCuts
 from ingest.settings import Settings
 from ingest.spec import LoadSpec
@@ -174,7 +174,7 @@ class Admission:
 
     def _plan(self, header: Header, dialect: Dialect) -> LoadSpec:
         dataset, options = with_sample(self.target.dataset, header, dialect), self.options
-        names = header.names or self._names_of_no_header(dataset, header)
+        names = names_of(dataset, header, options.dialect, options.told)
         try:
             return dataset.spec(
                 [name for name in names if name],  # a column without a name is one to skip
@@ -183,23 +183,7 @@ class Admission:
                 resubmission=options.parent_id is not None,
             )
         except FileError as error:
-            raise with_delimiter_hint(error, names, dialect) from error
-
-    def _names_of_no_header(self, dataset: Dataset, header: Header) -> Sequence[str]:
-        """Return the dataset's own columns, in their order, for a file without a header.
-
-        That there is none must be sure: the request says so, or some value of the first record can only be one of a
-        column that is no text. Else the record is taken for a header that does not fit.
-        """
-        own, told = dataset.own_names(), self.options.told
-        if len(own) != header.width:
-            text = f"the file has no header and {header.width} columns: name them with the option columns"
-            raise FileError(text, code="E_HEADER_MISMATCH", columns=header.width)
-        if isinstance(dataset, NewTable):
-            return own
-        types = [dataset.read_header(own).types[name] for name in own]
-        told_so = told is None or not {"header", "header_rows"}.isdisjoint(told)
-        return own if told_so or are_values(header.first, types) else header.first
+            raise with_hint(error, names, header, dialect) from error
 
     async def _check_parent(self, dataset: str) -> None:
         parent_id = self.options.parent_id

@@ -199,13 +199,3 @@ class HeaderReader:
             written=tuple(map(tidy, self._fields(self._rows[0]))) if self._rows else (),
             encoding=self._encoding,
         )
-
-
-def with_delimiter_hint(error: FileError, names: Sequence[str], dialect: Dialect) -> FileError:
-    """Return `error`, about a header that does not fit, saying also which delimiter it seems to be written with."""
-    counts = {char: names[0].count(char) for char in ",;\t|" if char != dialect.delimiter}
-    seen = max(counts, key=lambda char: counts[char])
-    if len(names) > 1 or not counts[seen]:
-        return error
-    text = f"{error.detail}; the header seems to be written with the delimiter {seen!r}"
-    return FileError(text, code=error.code, **error.facts, delimiter_seen=seen)

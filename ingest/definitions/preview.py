@@ -9,11 +9,12 @@ from typing import Any, Protocol
 
 from ingest.definitions.matching import Match, Reading, shown
 from ingest.definitions.newtable import with_sample
+from ingest.definitions.positions import names_of, with_hint
 from ingest.detecting import Detected
 from ingest.detecting.encoding import is_utf8
 from ingest.dialect import Dialect
 from ingest.errors import FileError
-from ingest.header import Header, with_delimiter_hint
+from ingest.header import Header
 from ingest.opening import Expected, Opening, expected_by
 from ingest.reading.records import records
 from ingest.reading.tokens import tokens
@@ -26,6 +27,8 @@ class HeaderReading(Protocol):
     """What a preview asks a dataset."""
 
     def names_known(self) -> frozenset[str]: ...
+
+    def own_names(self) -> Sequence[str]: ...
 
     def read_header(self, names: Sequence[str]) -> Reading: ...
 
@@ -74,16 +77,17 @@ def preview(
 ) -> dict[str, Any]:
     """Return what a load of this file would begin with; nothing is loaded.
 
-    Raises FileError when the header cannot be read, or belongs to no dataset (E_DATASET_UNSURE).
+    Raises FileError when the header cannot be read, belongs to no dataset (E_DATASET_UNSURE), or is not there and the
+    dataset has another number of columns (E_HEADER_MISMATCH).
     """
     expected = expected_by(dataset)
     sample = read_sample(data, dialect, max_record_bytes=max_record_bytes, told=told, expected=expected)
-    names = sample.header.names or sample.header.first
+    fitted = with_sample(dataset, sample.header, sample.dialect)
+    names = names_of(fitted, sample.header, dialect, told)
     try:
-        fitted = with_sample(dataset, sample.header, sample.dialect)
         reading = fitted.read_header([name for name in names if name])
     except FileError as error:
-        raise with_delimiter_hint(error, names, sample.dialect) from error
+        raise with_hint(error, names, sample.header, sample.dialect) from error
     detected = sample.detected
     shown = {"evidence": list(detected.evidence), "options": detected.options} if detected else {}
     return {
@@ -126,9 +130,10 @@ def _problems(reading: Reading, sample: Sample, dialect: Dialect) -> Iterator[st
         yield f"the header seems to be written with the delimiter {seen!r}"
     if sample.broken:
         yield "some bytes are not UTF-8: convert the file to UTF-8"
+    first = "the header" if names else "the first record"
     for line, fields in sample.rows:
-        if len(fields) != len(names):
-            yield f"line {line} has {len(fields)} fields, the header has {len(names)}"
+        if len(fields) != sample.header.width:
+            yield f"line {line} has {len(fields)} fields, {first} has {sample.header.width}"
     yield from _empty(reading, sample)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from scripts.benchmark import loads, memory, resting, scaling, small, uploads
+from scripts.benchmark import damage, dialects, loads, memory, resting, scaling, small, uploads
 from scripts.benchmark.contest import Outcome, Race, hold
 from scripts.benchmark.measuring import BenchmarkError, TooLong
 from scripts.benchmark.report import machine, show, write_json
@@ -27,6 +27,8 @@ BENCHMARKS: dict[str, Benchmark] = {
     "upload": uploads.races,
     "small": small.races,
     "memory": memory.races,
+    "dialects": dialects.races,
+    "quote": damage.races,
     "scale": scaling.races,
     "idle": resting.idle,
     "start": resting.start,

@@ -118,11 +118,14 @@ def halves(source: Path) -> tuple[Path, Path]:
 
 
 class Repeated:
-    """A file of about `size` bytes that is never on the disk: the header, then the records again and again."""
+    """A file of about `size` bytes that is never on the disk: the header, then the records again and again.
 
-    def __init__(self, source: Path, size: int) -> None:
+    `start` comes between them, once; `rows` does not count it.
+    """
+
+    def __init__(self, source: Path, size: int, *, start: bytes = b"") -> None:
         with source.open("rb") as file:
-            self._header = file.readline()
+            self._header = file.readline() + start
             self._records = file.read()
         self.times = max(1, round(size / len(self._records)))
         self.size = len(self._header) + self.times * len(self._records)

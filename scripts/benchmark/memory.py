@@ -50,21 +50,25 @@ def races(server: Server, folder: Path, scale: float) -> list[Race]:
     ]
 
 
-def turn(server: Server, body: data.Repeated) -> Cost:
-    """Send the file; look at the process and its folder meanwhile."""
-    server.sql(f"set client_min_messages = warning; drop table if exists lineitem; create table lineitem ({LINEITEM})")
+def turn(
+    server: Server, body: data.Repeated, *, table: str = "lineitem", columns: str = LINEITEM, rejected: int = 0
+) -> Cost:
+    """Send the file; look at the process and its folder meanwhile. So many records must be rejected beside its rows."""
+    server.sql(f"set client_min_messages = warning; drop table if exists {table}; create table {table} ({columns})")
     server.settle()
     with running(server.dsn) as service, Ends(server.dsn) as ends:
         cpu_s = cpu_of(service.process)
         with watched(server.postmaster(), service.process.pid) as use, _looking(service) as (rss, disk):
             began = time.perf_counter()
-            job_id = service.put(body, "public.lineitem", load="while_uploading")["id"]
+            job_id = service.put(body, f"public.{table}", load="while_uploading")["id"]
             seconds = ends.wait(job_id) - began
         cpu_s = cpu_of(service.process) - cpu_s
-        rows = service.job(job_id)["processed_rows"]
-    if rows != body.rows or int(server.sql("select count(*) from lineitem")) != body.rows:
-        raise BenchmarkError(f"{rows} rows were loaded instead of {body.rows}")
-    server.sql("drop table lineitem")
+        rows, bad = service.job(job_id)["processed_rows"], service.rejects(job_id)
+    if (rows, bad) != (body.rows, rejected) or int(server.sql(f"select count(*) from {table}")) != body.rows:
+        raise BenchmarkError(
+            f"{rows} rows were loaded instead of {body.rows}, and {bad} rejected instead of {rejected}"
+        )
+    server.sql(f"drop table {table}")
     found = cost(use, seconds, {service.process.pid: "ingest"}, cpu_s=cpu_s)
     facts = {
         "peak_rss_mb": found.peak_rss_mb["ingest"],

@@ -52,6 +52,29 @@ def test_a_small_load_is_measured_from_end_to_end(tmp_path: Path) -> None:
     assert [ratio["bound"] for ratio in lineitem["ratios"]] == [0.65, 1.12, 8.0]
 
 
+def test_dialects_and_a_quote_on_line_2_are_measured(tmp_path: Path) -> None:
+    """200 MB with a quote that is never closed: one record is rejected, all others are loaded; or the file is refused."""
+    report = tmp_path / "report.json"
+    command = [sys.executable, "-m", "scripts.benchmark", "dialects", "quote", "--scale", "0.01", "--runs", "1"]
+    done = subprocess.run(
+        [*command, "--json", str(report)],
+        cwd=ROOT,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    dialects, recovered, refused = json.loads(report.read_text())["benchmarks"]
+    assert dialects["rows"] == 60_175
+    assert [ratio["bound"] for ratio in dialects["ratios"]] == [1.3] * 4
+    (turn,) = recovered["contenders"]["this service, records follow"]["turns"]
+    assert turn["facts"]["peak_rss_mb"] < 200
+    (turn,) = refused["contenders"]["this service, no record follows"]["turns"]
+    assert turn["facts"]["sent_mb"] < 30
+
+
 def test_contenders_take_turns_in_changing_order() -> None:
     turns: list[str] = []
 

@@ -109,6 +109,51 @@ def test_a_second_table_in_the_file_is_rejected_and_not_mixed_in(inputs: Inputs,
     assert done.codes == [(5, None, "E_COLUMNS"), (6, None, "E_COLUMNS"), (8, None, "E_HEADER_REPEAT")]
 
 
+@pytest.mark.parametrize("load", ["after_upload", "while_uploading"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_a_footer_that_is_told_is_left_out_of_a_file_of_any_size(
+    inputs: Inputs, way: str, load: str, encoding: str
+) -> None:
+    """What is looked at to find one are the first 64 KiB: in a longer file its lines are rejected, not guessed at."""
+    count = 30_000
+    records = "".join(f"{number},{'a text ' * 8}{number}\n" for number in range(count))
+    body = f'id,name\n{records}\nTotal,"of all\n\nEnd\n\n'.encode(encoding)
+    done = inputs.load("n", body, way, footer_rows="2", load=load, encoding=encoding)
+    assert done.counts == ("completed", count, count, 0)
+    if (load, encoding) == ("after_upload", "utf-8"):
+        done = inputs.load("n", body, way)
+        assert done.counts == ("completed", count + 2, count, 2)
+        assert [(line - count, code) for line, _, code in done.codes] == [(3, "E_QUOTE_OPEN"), (5, "E_COLUMNS")]
+        short = inputs.load("n", b"id,name\n1,a\n2,b\n3,c\n\nTotal: 3\n", way)
+        assert (len(short.rows), short.codes) == (3, [])
+
+
+HEADLESS = b"Ann,Main Street 1\nBob,Side Street 2\nCleo,Back Street 3\nDan,Main Street 4\n"
+
+
+def test_texts_without_a_header_are_not_taken_for_columns_by_guess(inputs: Inputs, way: str) -> None:
+    """What they are is said to be unknown, unless the request says it, or settles for the likeliest reading."""
+    problem = inputs.refused("texts", HEADLESS, way)
+    assert problem["code"] == "E_HEADER_MISMATCH"
+    assert "does not look like a header: if it is none, say header=false" in problem["detail"]
+    rows = [tuple(line.split(",")) for line in HEADLESS.decode().splitlines()]
+    for options in ({"header": "false"}, {"on_ragged": "merge"}, {"on_quote": "keep"}):
+        assert inputs.load("texts", HEADLESS, way, **options).rows == rows
+    # A header that does not fit is none for any settings, and so is another number of columns.
+    assert inputs.refused("texts", b"id,name\n1,x\n2,y\n3,z\n", way, on_ragged="pad")["code"] == "E_HEADER_MISMATCH"
+    problem = inputs.refused("t", HEADLESS, way, on_ragged="merge", on_quote="keep")
+    assert (problem["code"], "name them with the option columns" in problem["detail"]) == ("E_HEADER_MISMATCH", True)
+
+
+def test_the_preview_of_a_file_without_a_header_has_the_columns_of_its_load(inputs: Inputs, way: str) -> None:
+    dataset = "public.t" if way == "direct" else "t"
+    params = {"dataset": dataset, "header": "false"}
+    shown = httpx.post(f"{inputs.process.url}/api/v1/csv/preview", params=params, content=b"1,a,2\n2,b\n").json()
+    assert [column["column"] for column in shown["columns"]] == ["id", "name", "amount"]
+    assert (shown["header"], shown["missing"], shown["rows"][0]) == ([], [], ["1", "a", "2"])
+    assert shown["problems"] == ["line 2 has 2 fields, the first record has 3"]
+
+
 SECOND = b'id,name,amount\n1,a,1\n2,b\nid,name\n7,x\n8,"y\nz"\n\nid,name,amount,more\n9,z,9,\n'
 
 

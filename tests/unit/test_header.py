@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingest.definitions.positions import with_hint
 from ingest.dialect import Dialect
 from ingest.errors import FileError
-from ingest.header import Header, HeaderReader, with_delimiter_hint
+from ingest.header import Header, HeaderReader
 
 COMMA = Dialect()
 
@@ -185,10 +186,11 @@ def test_more_columns_than_a_table_can_have_are_refused() -> None:
 def test_another_delimiter_is_pointed_out() -> None:
     """A header that does not fit and has a single name may be written with another delimiter."""
     error = FileError("does not fit", code="E_HEADER_MISMATCH", unknown=["x"])
-    hinted = with_delimiter_hint(error, ["id;name;city"], COMMA)
+    header = Header(names=("id;name;city",), end=0, next_line=2, rest=b"")
+    hinted = with_hint(error, ["id;name;city"], header, COMMA)
     assert (hinted.code, hinted.facts) == ("E_HEADER_MISMATCH", {"unknown": ["x"], "delimiter_seen": ";"})
-    assert with_delimiter_hint(error, ["id"], COMMA) is error
-    assert with_delimiter_hint(error, ["id", "a;b"], COMMA) is error
+    assert with_hint(error, ["id"], header, COMMA) is error
+    assert with_hint(error, ["id", "a;b"], header, COMMA) is error
 
 
 @pytest.mark.parametrize("line", [b"sep=;\n", b'"sep=;"\r\n', b"\xef\xbb\xbfSEP=;"])
