@@ -77,10 +77,10 @@ def processes(database: Database, storage: LocalStorage, psql: Psql) -> Processe
     return Processes(database, storage)
 
 
-async def send(resumable: Resumable, upload_id: UUID, most: int) -> int:
+async def send(resumable: Resumable, upload_id: UUID, most: int, data: bytes = PEOPLE) -> int:
     """Go on with an upload by a request of at most `most` bytes; returns how far it is then."""
     async with resumable.hold(upload_id, ANYBODY) as held:
-        await held.write(PEOPLE[held.row.received : held.row.received + most])
+        await held.write(data[held.row.received : held.row.received + most])
         await held.acknowledge()
         await held.follow()
         return held.row.received
@@ -116,6 +116,25 @@ async def test_the_cut_of_the_requests_does_not_matter(processes: Processes, psq
     assert (
         psql("select mode, priority, max_rejects_percent, spec->'dialect'->>'null' from ingest.jobs") == "atomic|7|5|NA"
     )
+
+
+@pytest.mark.parametrize("most", [997, 30_001])
+async def test_the_end_of_the_table_is_known_to_whoever_goes_on(processes: Processes, psql: Psql, most: int) -> None:
+    """The header came once more, in the bytes of another request and process: all that follows lies behind it."""
+    first = b"id,name\n" + b"".join(b"%d,one\n" % n for n in range(2000))
+    data = first + b"id,name,more\n" + b"".join(b"%d,two,2\n" % n for n in range(3000))
+    row = await processes.start().create(replace(OPTIONS, dialect=Dialect(on_ragged="pad")), len(data), "")
+    while await send(processes.start(), row.id, most, data) < len(data):
+        pass
+    assert psql("select sum(records) from ingest.chunks") == "5001"
+    assert psql("select min(file_offset + table_end) from ingest.chunks") == str(len(first))
+    assert (
+        psql(
+            f"select bool_and((file_offset + length_bytes > {len(first)}) = (table_end is not null)) from ingest.chunks"
+        )
+        == "t"
+    )
+    assert psql("select count(*) > 1 from ingest.chunks where table_end = 0") == "t"
 
 
 class CancelAt(trio.abc.Instrument):
