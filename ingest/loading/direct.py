@@ -31,6 +31,7 @@ async def copy_direct(session: Session, batch: Batch, opening: str) -> BatchResu
     )
     if copied.rows == batch.range.records:
         return BatchResult(inserted=copied.rows)
+    session.leave_slot()
     # Of a few all are explained, whether or not all are stored.
     few = len(copied.notices) <= FEW
     room = len(copied.notices) if few else await room_for_rejects(session, batch)
