@@ -124,7 +124,7 @@ async def test_a_chunk_that_comes_while_the_upload_ends(database: Database, psql
     job_id, jobs = await receive(database, [ONE]), Jobs(database)
     async with interactive(database) as other, trio.open_nursery() as nursery:
         await other.execute("BEGIN")
-        await other.execute(statement("add_chunk"), job_id, 2, "k", 0, 20, 120, 12, 10, [20], [10], [10], [0], [])
+        await other.execute(statement("add_chunk"), job_id, 2, "k", 0, 20, 120, 12, 10, [20], [10], [10], [0], [], None)
         nursery.start_soon(database.value, ending, job_id)
         with trio.fail_after(LONG_S):
             while not await database.value("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"):
