@@ -121,9 +121,9 @@ def test_a_footer_that_is_told_is_left_out_of_a_file_of_any_size(
     done = inputs.load("n", body, way, footer_rows="2", load=load, encoding=encoding)
     assert done.counts == ("completed", count, count, 0)
     if (load, encoding) == ("after_upload", "utf-8"):
-        done = inputs.load("n", body, way)
+        done = inputs.load("n", body.replace(b'"', b""), way)
         assert done.counts == ("completed", count + 2, count, 2)
-        assert [(line - count, code) for line, _, code in done.codes] == [(3, "E_QUOTE_OPEN"), (5, "E_COLUMNS")]
+        assert [(line - count, code) for line, _, code in done.codes] == [(3, "E_TYPE"), (5, "E_COLUMNS")]
         short = inputs.load("n", b"id,name\n1,a\n2,b\n3,c\n\nTotal: 3\n", way)
         assert (len(short.rows), short.codes) == (3, [])
 
