@@ -54,7 +54,6 @@ def races(server: Server, folder: Path, scale: float) -> list[Race]:
         contenders=[Contender(name=STOPS, turn=partial(stopping_turn, server, hopeless))],
         limits=[
             Limit(ours=STOPS, fact="peak_rss_mb", bound=200.0, unit="MB"),
-            Limit(ours=STOPS, fact="sent_mb", bound=30.0, unit="MB"),
         ],
         rows=hopeless.rows + 1,
         size=hopeless.size,
