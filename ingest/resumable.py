@@ -3,10 +3,12 @@
 Bytes are written to the upload's spool, flushed to the disk, and only then acknowledged in the database; what is
 acknowledged is cut in place by a follower. An upload is held by one request at a time. The next one asks the holder to
 let go: through memory in the same process, through the database in another one. The lock on the spool says when it has.
+When all bytes are there no request holds it any more: `finishing` does, and requests wait for that.
 """
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -21,10 +23,10 @@ from uuid_utils.compat import uuid7
 
 from ingest.admission import Admission, JobRows, Target, UploadOptions, too_large
 from ingest.caller import Caller
-from ingest.compression import compression_of_name
 from ingest.cutter import InPlaceSink
-from ingest.errors import FileError, IngestError, RequestError, SourceChanged, StorageError, UnavailableError
-from ingest.follower import Follower, check_encoding, check_not_compressed
+from ingest.errors import FileError, IngestError, RequestError, StorageError, UnavailableError
+from ingest.finishing import Finisher
+from ingest.follower import Follower
 from ingest.held import Held
 from ingest.receiving import DEFAULT_QUEUE, THREADS, DatasetSource, ReceivingStatistics
 from ingest.settings import Settings
@@ -43,6 +45,8 @@ ASK_AFTER_S = 0.5
 # A holder that has not let go by then hangs in its disk.
 TAKE_OVER_S = 15.0
 LOOK_S = 0.02
+# No request comes after whoever finishes an upload.
+LAST_TURN = sys.maxsize
 
 log = structlog.get_logger("ingest.upload")
 
@@ -63,15 +67,20 @@ class Resumable:
         self._held: dict[UUID, Held] = {}
         self._received_bytes = 0
         self._turns = count(1)
+        self._finisher = Finisher(settings, storage, rows, self._hold_whole)
+        self._stopping = False
 
     async def run(self, stop: trio.Event) -> None:
-        """Let go of uploads that another process has taken, and of all of them when the service stops."""
-        while not stop.is_set():
-            with trio.move_on_after(WATCH_S):
-                await stop.wait()
-            await self._let_go_of_taken()
-        for held in self._held.values():
-            held.let_go(RequestError("the service is stopping; go on in a moment", code="E_DRAINING"))
+        """Finish uploads; let go of those that another process has taken, and of all when the service stops."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._finisher.run, stop)
+            while not stop.is_set():
+                with trio.move_on_after(WATCH_S):
+                    await stop.wait()
+                await self._let_go_of_taken()
+            self._stopping = True
+            for held in self._held.values():
+                held.let_go(_draining())
 
     def statistics(self) -> ReceivingStatistics:
         """Return the uploads that requests hold now, and the bytes that ended requests have brought since the start."""
@@ -80,13 +89,10 @@ class Resumable:
     async def create(self, options: UploadOptions, length: int | None, metadata: str) -> UploadRow:
         """Begin an upload; `metadata` is given back as it is.
 
-        Raises RequestError (E_DATASET_UNKNOWN, E_OPTION, E_TOO_LARGE, E_TOO_MANY_UPLOADS), FileError (E_COMPRESSED,
-        E_ENCODING).
+        Raises RequestError (E_DATASET_UNKNOWN, E_OPTION, E_TOO_LARGE, E_TOO_MANY_UPLOADS).
         """
         if length is not None and length > self._settings.max_upload_bytes:
             raise too_large(self._settings.max_upload_bytes)
-        check_not_compressed(compression_of_name(options.filename))
-        check_encoding(options.dialect.encoding)
         dataset = await self._datasets.find(options.dataset, options.caller)
         dataset.check_parameters(options.parameters)
         job_id = uuid7()
@@ -122,14 +128,14 @@ class Resumable:
 
     @asynccontextmanager
     async def hold(self, upload_id: UUID, caller: Caller) -> AsyncIterator[Held]:
-        """Take an upload over from whoever has it, and hold it. One that is complete is not held by anybody.
+        """Take an upload over from whoever has it, and hold it. One that is whole takes no bytes, and is not held.
 
         A file that cannot be loaded ends the upload and its job. Raises RequestError: E_NOT_FOUND, E_UPLOAD_ENDED,
         E_UPLOAD_TAKEN when a still newer request was faster, E_UPLOAD_BUSY.
         """
         turn = next(self._turns)
         row = await self.find(upload_id, caller)
-        if row.completed:
+        if row.whole:
             yield Held(row, uuid4(), self._rows, None, None, self._limiter)
             return
         spool = await self._locked(row, turn)
@@ -139,6 +145,25 @@ class Resumable:
         finally:
             spool.close()
 
+    async def settle(self, row: UploadRow) -> UploadRow:
+        """Wait for the end of an upload that is whole, but not longer than a request should; see `Finisher.settle`."""
+        return await self._finisher.settle(row)
+
+    @asynccontextmanager
+    async def _hold_whole(self, upload_id: UUID) -> AsyncIterator[Held | None]:
+        """Hold an upload to finish it, which no request interrupts; None when it is held, or not to be finished."""
+        row = await self._rows.find(upload_id)
+        spool = await self._spool(row) if row.whole and not row.completed else None
+        try:
+            if spool is None or not await self._in_thread(spool.lock):
+                yield None
+                return
+            async with self._holding(row, spool, LAST_TURN) as held:
+                yield held
+        finally:
+            if spool is not None:
+                spool.close()
+
     @asynccontextmanager
     async def _holding(self, row: UploadRow, spool: Spool, turn: int) -> AsyncIterator[Held]:
         holder = uuid4()
@@ -147,6 +172,8 @@ class Resumable:
         held = Held(await self._rows.find(row.id), holder, self._rows, spool, None, self._limiter)
         held.turn = turn
         self._held[row.id] = held
+        if self._stopping:
+            held.let_go(_draining())
         try:
             held.follower = await self._follower(held.row)
             yield held
@@ -189,7 +216,7 @@ class Resumable:
             ready=self._datasets.ready,
             queue=DEFAULT_QUEUE,
             sink=lambda job_id, as_sent: InPlaceSink(key),
-            limit_bytes=None,
+            limit_bytes=self._settings.max_upload_bytes,
         )
         options = replace(row.options, bytes_total=row.length)
         admission = Admission(options=options, target=target, settings=self._settings, jobs=self._jobs)
@@ -197,18 +224,21 @@ class Resumable:
 
     async def _locked(self, row: UploadRow, turn: int) -> Spool:
         """Open the spool and wait until nobody else holds it."""
-        try:
-            spool = await self._in_thread(lambda: self._storage.open_spool(spool_key(row.job_id)))
-        except SourceChanged:
-            if (await self._rows.find(row.id)).completed:
-                raise taken_over() from None  # its job has been loaded since we looked
-            raise
+        spool = await self._spool(row)
         try:
             await self._await_lock(row, spool, turn)
         except BaseException:
             spool.close()
             raise
         return spool
+
+    async def _spool(self, row: UploadRow) -> Spool:
+        try:
+            return await self._in_thread(lambda: self._storage.open_spool(spool_key(row.job_id)))
+        except StorageError:
+            if (await self._rows.find(row.id)).completed:
+                raise taken_over() from None  # since we looked; its job may have been loaded
+            raise
 
     async def _await_lock(self, row: UploadRow, spool: Spool, turn: int) -> None:
         begun, asked = trio.current_time(), False
@@ -221,6 +251,8 @@ class Resumable:
             if waited_s > TAKE_OVER_S:
                 raise RequestError("another request does not let go of this upload", code="E_UPLOAD_BUSY")
             if waited_s > ASK_AFTER_S and not asked:
+                if (await self._rows.find(row.id)).whole:
+                    raise taken_over()  # it is being finished
                 asked = await self._rows.hold(row.id, uuid4())
             await trio.sleep(LOOK_S)
 
@@ -239,7 +271,17 @@ class Resumable:
         return await trio.to_thread.run_sync(work, limiter=self._limiter)
 
 
+# Refusals of a request that the same bytes would meet again.
+FINAL = frozenset({
+    "E_UPLOAD_GONE", "E_UPLOAD_ENDED", "E_PARENT", "E_DATASET_TABLE", "E_DATASET_UNKNOWN", "E_DATASET_FORBIDDEN",
+    "E_OPTION", "E_DECOMPRESSED_LIMIT", "E_DUPLICATE",
+})  # fmt: skip
+
+
 def _is_final(error: IngestError) -> bool:
     """Say whether the same bytes would be refused again."""
-    refusals = ("E_UPLOAD_GONE", "E_UPLOAD_ENDED", "E_PARENT", "E_DATASET_TABLE", "E_DATASET_UNKNOWN", "E_OPTION")
-    return isinstance(error, FileError) or (isinstance(error, RequestError) and error.code in refusals)
+    return isinstance(error, FileError) or (isinstance(error, RequestError) and error.code in FINAL)
+
+
+def _draining() -> RequestError:
+    return RequestError("the service is stopping; go on in a moment", code="E_DRAINING")

@@ -159,17 +159,17 @@ class Tus:
             return Answer(201, (*headers, *_progress(row)), b"")
         async with self._uploads.hold(row.id, request.caller) as held:
             await self._take(held, request, check)
-        return Answer(201, (*headers, *_progress(held.row), *_job(held)), b"")
+        return Answer(201, (*headers, *await self._told(held)), b"")
 
     async def _look(self, request: Request, upload_id: UUID) -> Answer:
         """Say how far the upload is. It is taken over by this too, so that the answer is the last word."""
         await request.body.discard(limit_bytes=STRAY_BYTES, limit_s=STRAY_S)
         async with self._uploads.hold(upload_id, request.caller) as held:
-            await held.follow(patient=False)  # finishes a file that is all there and not yet cut, if somebody died
-        row = held.row
+            await held.follow(patient=False)  # cuts what a request that died has left
+        told, row = await self._told(held), held.row
         length = ("Upload-Defer-Length", "1") if row.length is None else ("Upload-Length", str(row.length))
         metadata = (("Upload-Metadata", row.metadata),) if row.metadata else ()
-        return Answer(200, (*_progress(row), length, *metadata, *_job(held)), b"")
+        return Answer(200, (*told, length, *metadata), b"")
 
     async def _patch(self, request: Request, upload_id: UUID) -> Answer:
         start, length = tusheaders.offset(request.fields), tusheaders.length(request.fields)
@@ -183,12 +183,18 @@ class Tus:
             if length is not None:
                 await held.set_length(length)
             await self._take(held, request, check)
-        return Answer(204, (*_progress(held.row), *_job(held)), b"")
+        return Answer(204, await self._told(held), b"")
 
     async def _remove(self, request: Request, upload_id: UUID) -> Answer:
         await request.body.discard(limit_bytes=STRAY_BYTES, limit_s=STRAY_S)
         await self._uploads.remove(upload_id, request.caller)
         return Answer(204, (), b"")
+
+    async def _told(self, held: Held) -> tuple[Header, ...]:
+        """Say how far an upload is; of one that is whole, what has become of it, if that does not take too long."""
+        if held.row.whole:
+            held.row = await self._uploads.settle(held.row)
+        return (*_progress(held.row), *_job(held))
 
     def _check_body(self, request: Request) -> tusheaders.Checksum | None:
         found = request.fields.get(b"content-type", b"").split(b";")[0].strip().lower()
@@ -234,7 +240,7 @@ def _refusal(request: Request, error: IngestError) -> Answer:
     answer = problem_answer(problem(error))
     if error.code == "E_TUS_VERSION":
         return replace(answer, headers=(*answer.headers, ("Tus-Version", tusheaders.VERSION)))
-    if request.method == "HEAD" and (answer.status == 409 or answer.status >= 500):
+    if request.method == "HEAD" and (answer.status in (409, 429) or answer.status >= 500):
         # Clients take any other refusal of HEAD for the end of the upload, and send the file again from its first byte.
         return replace(answer, status=423)
     return answer
