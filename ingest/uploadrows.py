@@ -148,8 +148,8 @@ class UploadRows:
     async def finish(self, upload_id: UUID, holder: UUID, *, length: int, sha256: bytes, records: int) -> None:
         """Make the job claimable.
 
-        Raises RequestError: E_UPLOAD_TAKEN; E_UPLOAD_GONE and E_DUPLICATE as `Jobs.complete_upload`; E_UPLOAD_ENDED when
-        the database has crashed since and has forgotten chunks.
+        Raises RequestError: E_UPLOAD_TAKEN; E_UPLOAD_GONE, E_DUPLICATE as `Jobs.complete_upload` does; E_UPLOAD_ENDED
+        when the database has crashed since and has forgotten chunks.
         """
         (row,) = await self._database.fetch(statement("finish_upload"), upload_id, holder, length, sha256, records)
         if row["outcome"] == "duplicate":

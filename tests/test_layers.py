@@ -21,7 +21,7 @@ LAYERS = {
     4: {"web"},
     3: {"poller", "chunkrun", "reader", "writer", "heartbeat", "janitor", "worker", "work", "leases", "order",
         "wholefile"},
-    2: {"receiving", "resumable", "held", "follower", "finishing", "uploadrows", "sources", "admission", "upload", "cutter", "intake",
+    2: {"receiving", "resumable", "held", "holding", "follower", "finishing", "uploadrows", "sources", "admission", "upload", "cutter", "intake",
         "jobs", "jobviews", "queue", "loading", "datasets", "targets", "keys", "storage", "objects", "spool", "events", "rejects",
         "rejectcsv", "retrying", "idempotency", "packing", "watching", "statistics", "control", "census"},
     1: {"database", "statements", "datasetfiles", "logs", "memory", "client", "metrics", "assets"},

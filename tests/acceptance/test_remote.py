@@ -89,7 +89,7 @@ def test_a_file_that_is_refused_does_not_stop_the_others(
 
 
 @pytest.mark.parametrize("name", ["good.csv.gz", "packed.csv"])
-def test_a_compressed_file_is_sent_in_one_request(ask: Ask, good: Path, tmp_path: Path, psql: Psql, name: str) -> None:
+def test_a_compressed_file_is_sent_like_any_other(ask: Ask, good: Path, tmp_path: Path, psql: Psql, name: str) -> None:
     """Known by its name or its first bytes: it could not be resumed."""
     packed = tmp_path / name
     packed.write_bytes(gzip.compress(good.read_bytes()))
