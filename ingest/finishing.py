@@ -72,11 +72,13 @@ class Finisher:
     async def run(self, stop: trio.Event) -> None:
         """Finish uploads until the service stops; those being finished then end as soon as they are told."""
         async with trio.open_nursery() as self._nursery:
-            while not stop.is_set():
-                await self._sweep()
-                with trio.move_on_after(SWEEP_S):
-                    await stop.wait()
-            self._nursery = None
+            try:
+                while not stop.is_set():
+                    await self._sweep()
+                    with trio.move_on_after(SWEEP_S):
+                        await stop.wait()
+            finally:
+                self._nursery = None
 
     async def settle(self, row: UploadRow) -> UploadRow:
         """Wait until an upload that is whole is complete, at most WAIT_S; return it as it is then.

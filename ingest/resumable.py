@@ -169,8 +169,8 @@ class Resumable:
             self._received_bytes += held.row.received - row.received
 
     def _keep(self, held: Held) -> None:
-        """Keep the follower for the next request, unless something came between its steps."""
-        if held.follower is None or held.following or held.row.completed:
+        """Keep the follower for the next request, unless something came between its steps or it has done its part."""
+        if held.follower is None or held.following or held.row.completed or not held.follower.in_place:
             return
         self._followers[held.row.id] = held.follower
         if len(self._followers) > MOST_IDLE_FOLLOWERS:

@@ -132,7 +132,7 @@ class UploadRows:
         return found
 
     async def whole(self, most: int) -> list[UUID]:
-        """Return uploads of which all bytes are there, and that somebody is to finish; the oldest first."""
+        """Return uploads of which all bytes are there, and that somebody is to finish."""
         return [row["id"] for row in await self._database.fetch(statement("whole_uploads"), most)]
 
     async def renew(self, upload_id: UUID, holder: UUID) -> None:

@@ -366,8 +366,9 @@ RETURNING id;
 SELECT ingest.advance_upload($1, $2, $3, $4, $5);
 
 -- name: whole_uploads
--- Uploads of which all bytes are there, and that somebody is to finish.
-SELECT id FROM ingest.uploads WHERE state = 'open' AND received = length ORDER BY created_at LIMIT $1;
+-- Uploads of which all bytes are there, and that somebody is to finish; any $1 of them, so that those that cannot be
+-- finished just now do not stand before the others.
+SELECT id FROM ingest.uploads WHERE state = 'open' AND received = length ORDER BY random() LIMIT $1;
 
 -- name: renew_upload
 -- Somebody is at work on upload $1, so it does not expire; no row when $2 no longer has it.
