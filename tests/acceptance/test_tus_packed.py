@@ -71,6 +71,8 @@ def send(tus: Tus, path: str, data: bytes, *stops: int) -> httpx.Response:
 
 
 def refused(answer: httpx.Response) -> tuple[int, str]:
+    """Return how a request was refused."""
+    assert answer.status_code >= 400, answer.headers
     return answer.status_code, answer.json()["code"]
 
 

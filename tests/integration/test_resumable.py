@@ -101,8 +101,8 @@ async def send(resumable: Resumable, upload_id: UUID, most: int, file: bytes = P
         await held.write(file[held.row.received : held.row.received + most])
         await held.acknowledge()
         await held.follow()
-    if held.row.whole:
-        assert (await resumable.settle(held.row)).completed
+    while held.row.whole and not held.row.completed:
+        held.row = await resumable.settle(held.row)
     return held.row.received
 
 
