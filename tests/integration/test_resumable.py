@@ -425,9 +425,10 @@ async def test_an_upload_lives_on_while_it_is_finished(
     processes: Processes, psql: Psql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(held, "RENEW_S", 0.0)
-    row = await sent_whole(processes.start(running=False))
+    resumable = processes.start()
+    row = await sent_whole(resumable)
     psql("update ingest.uploads set expires_at = now() + interval '1 min'")
-    assert (await processes.start().settle(row)).completed
+    assert (await resumable.settle(row)).completed
     assert psql("select expires_at > now() + interval '30 min' from ingest.uploads") == "t"
 
 
