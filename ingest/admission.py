@@ -12,7 +12,7 @@ import trio
 
 from ingest.budget import Budget
 from ingest.chunk import ChunkCut
-from ingest.compression import Compression
+from ingest.compression import Compression, compression_of_name
 from ingest.cutter import Cutter, Sink
 from ingest.datasets import Dataset
 from ingest.definitions.newtable import with_sample
@@ -29,6 +29,7 @@ from ingest.settings import Settings
 from ingest.spec import LoadSpec
 from ingest.splitter import Splitter
 from ingest.tableend import TableCuts
+from ingest.unpacking import Unpacker
 from ingest.uploadoptions import UploadOptions
 
 # How often it is looked whether the worker has caught up with an upload that waits for it.
@@ -83,6 +84,15 @@ class Admission:
             None if spec else options.told,
             expected_by(self.target.dataset),
             max_record_bytes=self.settings.max_record_bytes,
+        )
+
+    def unpacker(self) -> Unpacker:
+        """Return what unpacks the file, if it is compressed, within the limits."""
+        limit = self.target.limit_bytes
+        return Unpacker(
+            self.options.compression or compression_of_name(self.options.filename),
+            max_bytes=limit,
+            max_ratio=None if limit is None else self.settings.max_compression_ratio,
         )
 
     async def new_job(

@@ -3,13 +3,16 @@
 It never reads past the acknowledged bytes, so its chunks are as safe as they are. Its state is a convenience: whoever
 loses it makes another one from the chunk rows, which then reads at most one chunk again. Only the digest has to begin
 at the first byte; it catches up by a few blocks at each step.
+
+The chunks of a file that is compressed, or not in UTF-8, cannot lie in its bytes as they were sent. Of such a file the
+follower reads the header, so that the job exists and what does not fit is refused early; the rest is for `finishing`.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TypeVar
 from uuid import UUID
 
@@ -17,14 +20,14 @@ import trio
 
 from ingest.admission import Admission
 from ingest.chunk import ChunkCut
-from ingest.compression import MAGIC_BYTES, Compression, compression_of_bytes
+from ingest.compression import Compression
 from ingest.cutter import Cutter
 from ingest.encodings import UTF_8
-from ingest.errors import FileError
 from ingest.header import Header
+from ingest.job import Load
 from ingest.spec import LoadSpec
 from ingest.spool import Spool
-from ingest.upload import BLOCK_BYTES
+from ingest.upload import BLOCK_BYTES, Begun, Ending
 from ingest.uploadrows import CutSoFar
 
 T = TypeVar("T")
@@ -33,49 +36,27 @@ T = TypeVar("T")
 CATCH_UP_BYTES = 16 * BLOCK_BYTES
 
 
-def check_not_compressed(compression: Compression | None) -> None:
-    """Raise FileError (E_COMPRESSED) for a file that is: its chunks cannot lie in the bytes as they were sent."""
-    if compression is not None:
-        text = (
-            f"a file compressed with {compression} cannot be uploaded resumably; send it with PUT /upload/{{filename}}"
-        )
-        raise FileError(text, code="E_COMPRESSED")
-
-
-def check_encoding(encoding: str) -> None:
-    """Raise FileError (E_ENCODING) for a file that is not in UTF-8: its chunks cannot lie in the bytes either."""
-    if encoding != UTF_8:
-        text = f"a file in {encoding} cannot be uploaded resumably; send it with PUT /upload/{{filename}}"
-        raise FileError(text, code="E_ENCODING")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ending:
-    """What is known of a file when all of it is cut."""
-
-    records: int
-    sha256: bytes
-
-
 class Follower:
     """Cuts one upload. One task at a time; after an error or a cancellation it is to be thrown away."""
 
     def __init__(
         self, job_id: UUID, admission: Admission, so_far: CutSoFar | None, limiter: trio.CapacityLimiter
     ) -> None:
+        self.admission = admission
         # What it does, again and again, while it waits for a worker to catch up; None: it does not wait.
         self.waiting: Callable[[], Awaitable[None]] | None = None
         self._job_id = job_id
-        self._admission = admission
         self._limiter = limiter
         self._spec: LoadSpec | None = so_far.spec if so_far else None
+        self._compression: Compression | None = so_far.compression if so_far else None
         self._ordinal = so_far.ordinal if so_far else 0
         self._at = 0  # all before it is cut, or held by the header reader
+        self._unpacker = admission.unpacker()
         self._opening = admission.opening(so_far.spec if so_far else None)
         self._cutter: Cutter | None = None
         self._digest = hashlib.sha256()
         self._digested = 0
-        if so_far and so_far.ordinal:
+        if so_far and so_far.ordinal and self.in_place:
             self._at = so_far.offset
             self._cutter = admission.cutter(
                 job_id,
@@ -92,6 +73,11 @@ class Follower:
         """Whether the job is in the database."""
         return self._spec is not None
 
+    @property
+    def in_place(self) -> bool:
+        """Whether the chunks lie in the bytes as they were sent, as far as is known."""
+        return self._compression is None and (self._spec is None or self._spec.dialect.encoding == UTF_8)
+
     def agrees_with(self, so_far: CutSoFar | None) -> bool:
         """Say whether the database knows of the same job and chunks; else somebody else has cut meanwhile."""
         return (self._spec is not None) == (so_far is not None) and self._ordinal == (so_far.ordinal if so_far else 0)
@@ -102,19 +88,33 @@ class Follower:
         Raises FileError, RequestError, StorageError, DatabaseError. Cancellation waits for the thread.
         """
         had_job = self.has_job
-        while self._at < end:
+        while self._at < end and self.in_place:
             await self._step(spool, min(BLOCK_BYTES, end - self._at))
         if self.has_job and not had_job:
-            await self._admission.jobs.touch(self._job_id, end)
+            await self.admission.jobs.touch(self._job_id, end)
 
-    async def finish(self, spool: Spool, length: int) -> Ending:
-        """Cut the file to its end. Raises what `follow` raises."""
+    async def finish(self, spool: Spool, length: int) -> Ending | None:
+        """Cut the file to its end; None when it has to be unpacked for that. Raises what `follow` raises."""
         await self.follow(spool, length)
-        cutter = self._cutter or await self._accept(self._opening.finish())
-        await self._add(await self._in_thread(cutter.finish))
+        if self._cutter is None and self.in_place:
+            await self._end_header()
+        if self._cutter is None:
+            return None
+        await self._add(await self._in_thread(self._cutter.finish))
         while self._digested < length:
             await self._in_thread(lambda: self._catch_up(spool, length))
-        return Ending(records=cutter.records, sha256=self._digest.digest())
+            await self.stay()
+        return Ending(records=self._cutter.records, sha256=self._digest.digest())
+
+    async def stay(self) -> None:
+        """Raise what `waiting` raises, if there is a reason not to go on."""
+        if self.waiting is not None:
+            await self.waiting()
+
+    def begun(self) -> Begun:
+        """Return the job, for what receives its bytes once more to unpack them."""
+        assert self._spec is not None
+        return Begun(job_id=self._job_id, spec=self._spec, stay=self.stay)
 
     async def _step(self, spool: Spool, size: int) -> None:
         cutter = self._cutter
@@ -123,10 +123,25 @@ class Follower:
             return
         data = await self._in_thread(lambda: spool.read(self._at, size))
         self._at += size
-        start = data if self._at == size else await self._in_thread(lambda: spool.read(0, min(MAGIC_BYTES, self._at)))
-        check_not_compressed(compression_of_bytes(start))
-        if header := self._opening.feed(data):
-            await self._accept(header)
+        self._unpacker.feed(data)
+        await self._read_header()
+
+    async def _read_header(self) -> bool:
+        """Go on to the end of the header, or of the bytes that are there."""
+        while True:
+            header = await self._in_thread(lambda: self._opening.feed(self._unpacker.next()))
+            if header is not None:
+                await self._accept(header)
+                return True
+            if not self._unpacker.more:
+                return False
+            await self.stay()
+
+    async def _end_header(self) -> None:
+        """Accept the header of a file that has ended and holds little more."""
+        self._unpacker.finish()
+        if not await self._read_header():
+            await self._accept(await self._in_thread(self._opening.finish))
 
     def _cut(self, cutter: Cutter, spool: Spool, size: int) -> list[ChunkCut]:
         data = spool.read(self._at, size)
@@ -145,25 +160,32 @@ class Follower:
             self._digest.update(data)
             self._digested += len(data)
 
-    async def _accept(self, header: Header) -> Cutter:
+    async def _accept(self, header: Header) -> None:
         """Write the job, unless an earlier follower did, and cut what came with the header."""
         if self._spec is None:
-            new = await self._admission.new_job(self._job_id, header, self._opening.detected)
-            check_encoding(new.spec.dialect.encoding)
-            await self._admission.jobs.create(new)
-            self._spec = new.spec
-        cutter = self._cutter = self._admission.cutter(
+            await self._create(header)
+        assert self._spec is not None
+        if not self.in_place:
+            return
+        cutter = self._cutter = self.admission.cutter(
             self._job_id, self._spec, file_offset=header.end, line=header.next_line
         )
         await self._add(await self._in_thread(lambda: cutter.take(header.rest)))
-        return cutter
+
+    async def _create(self, header: Header) -> None:
+        compression = self._unpacker.compression
+        new = await self.admission.new_job(self._job_id, header, self._opening.detected, compression=compression)
+        if compression is not None or new.spec.dialect.encoding != UTF_8:
+            new = replace(new, load=Load.AFTER_UPLOAD)  # nothing of it can be loaded before it is unpacked
+        await self.admission.jobs.create(new)
+        self._spec, self._compression = new.spec, compression
 
     async def _add(self, chunks: list[ChunkCut]) -> None:
         for chunk in chunks:
-            await self._admission.jobs.add_chunk(self._job_id, chunk)
+            await self.admission.jobs.add_chunk(self._job_id, chunk)
             self._ordinal = chunk.ordinal
             if self.waiting is not None:
-                await self._admission.keep_pace(self._job_id, self.waiting)
+                await self.admission.keep_pace(self._job_id, self.waiting)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await trio.to_thread.run_sync(work, limiter=self._limiter)

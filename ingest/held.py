@@ -1,18 +1,19 @@
-"""A resumable upload in the hands of one request: write, acknowledge, follow, finish."""
+"""A resumable upload in one pair of hands: a request's, to write, acknowledge and follow, or those that finish it."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import TypeVar
 from uuid import UUID
 
 import trio
 
-from ingest.errors import IngestError, RequestError
+from ingest.errors import IngestError, RequestError, UnavailableError
 from ingest.follower import Follower
 from ingest.spool import Spool
-from ingest.upload import BLOCK_BYTES
+from ingest.upload import BLOCK_BYTES, Ending
 from ingest.uploadrows import UploadRow, UploadRows
 
 T = TypeVar("T")
@@ -20,10 +21,19 @@ T = TypeVar("T")
 # Bytes are made safe at least so often: what a crash or a hanging connection can cost a client to send again.
 ACKNOWLEDGE_BYTES = 16 * BLOCK_BYTES
 ACKNOWLEDGE_S = 1.0
+# How often an upload that is being worked on is kept from expiring.
+RENEW_S = 1.0
+
+
+# What makes objects of a file whose chunks cannot lie in the spool.
+Unpack = Callable[["Held", Follower, Spool], Awaitable[Ending]]
 
 
 class Held:
-    """An upload that one request holds. `row` is what is acknowledged; used by one task, but for `let_go`."""
+    """An upload that is held. `row` is what is acknowledged; used by one task, but for `let_go`.
+
+    `spool` is None for an upload that is whole and takes nothing any more.
+    """
 
     def __init__(
         self,
@@ -40,11 +50,12 @@ class Held:
         self.turn = 0  # which request of this process it is; a later one takes over from an earlier one
         self.following = False  # the follower is between two states; cancelled there, it cannot be used again
         self._rows = rows
-        self._spool = spool  # None for a complete upload, which takes nothing any more
+        self._spool = spool
         self._limiter = limiter
         self._gathered = bytearray()
         self._written = row.received  # bytes in the spool, acknowledged or not
         self._acknowledged_at = trio.current_time()
+        self._renewed_at = trio.current_time()
         self._ended: IngestError | None = None  # why the request must let go
         self._waiting = trio.CancelScope()
 
@@ -81,10 +92,19 @@ class Held:
         assert self._ended is not None
         raise self._ended
 
-    async def _stay(self) -> None:
+    async def stay(self) -> None:
+        """Raise the error given to `let_go`, if there is one; while work goes on without bytes, let the upload live on.
+
+        Raises DatabaseError, RequestError (E_UPLOAD_TAKEN).
+        """
         if self._ended is not None:
             raise self._ended
-        await trio.lowlevel.checkpoint()
+        if trio.current_time() - self._renewed_at < RENEW_S:
+            await trio.lowlevel.checkpoint()
+            return
+        self._renewed_at = trio.current_time()
+        with suppress(UnavailableError):  # the next time may get through
+            await self._rows.renew(self.row.id, self.holder)
 
     async def set_length(self, length: int) -> None:
         """Note the length that was deferred. Raises RequestError (E_UPLOAD_LENGTH) when it is another one already."""
@@ -119,24 +139,30 @@ class Held:
         self._acknowledged_at = trio.current_time()
 
     async def follow(self, *, patient: bool = True) -> None:
-        """Cut what is acknowledged, and make the job claimable when that is the whole file.
+        """Cut what is acknowledged of a file that is not whole yet.
 
         A file that is loaded while it is uploaded waits for the worker if `patient`, and raises the error given to
         `let_go` then. Raises FileError or RequestError when the file cannot be loaded, StorageError, DatabaseError.
         """
-        if self._spool is None or self.follower is None:
+        if self._spool is None or self.follower is None or self.row.whole:
             return
         self.following = True
-        self.follower.waiting = self._stay if patient else None
+        self.follower.waiting = self.stay if patient else None
         await self.follower.follow(self._spool, self.row.received)
-        if self.row.whole:
-            await self._finish(self.follower, self._spool)
         self.following = False
 
-    async def _finish(self, follower: Follower, spool: Spool) -> None:
-        length = self.row.received
-        ending = await follower.finish(spool, length)
+    async def finish(self, unpack: Unpack) -> None:
+        """Cut a file that is whole to its end, if need be by `unpack`, and make its job claimable.
+
+        Raises what `follow` raises, E_DUPLICATE, and the error given to `let_go`.
+        """
+        assert self._spool is not None
+        assert self.follower is not None
+        spool, follower, length = self._spool, self.follower, self.row.received
+        self.following, follower.waiting = True, self.stay
+        await self.stay()
         await self._in_thread(lambda: spool.seal(length))
+        ending = await follower.finish(spool, length) or await unpack(self, follower, spool)
         await self._rows.finish(self.row.id, self.holder, length=length, sha256=ending.sha256, records=ending.records)
         self.row = replace(self.row, completed=True)
         await self._in_thread(spool.protect)

@@ -82,8 +82,7 @@ class Jobs:
         (row,) = await self._database.fetch(statement("complete_upload"), job_id, bytes_total, sha256, records)
         view = await self.get(job_id)
         if row["outcome"] == "duplicate":
-            text = f"job {row['duplicate']} has brought the same file to this dataset before (on_duplicate=refuse)"
-            raise RequestError(text, code="E_DUPLICATE", duplicate_of=row["duplicate"])
+            raise duplicate_file(row["duplicate"])
         if row["outcome"] == "incomplete":
             raise UnavailableError("the database crashed and has forgotten parts of the file; send it again")
         if row["outcome"] != "complete" or view is None:
@@ -150,6 +149,12 @@ async def _many(session: Session, ids: Sequence[UUID]) -> list[JobView]:
 def _no_longer_receiving(view: JobView | None) -> RequestError:
     why = view.error["message"] if view is not None and view.error else "it was cancelled or timed out"
     return RequestError(f"the job no longer takes data: {why}", code="E_UPLOAD_GONE", job=view and view.id)
+
+
+def duplicate_file(earlier: UUID) -> RequestError:
+    """Return the refusal of a file that job `earlier` has brought before."""
+    text = f"job {earlier} has brought the same file to this dataset before (on_duplicate=refuse)"
+    return RequestError(text, code="E_DUPLICATE", duplicate_of=earlier)
 
 
 def too_many_jobs(limit: str) -> RequestError:

@@ -75,7 +75,8 @@ class Receiving:
         limit = self._settings.max_upload_bytes
         if options.bytes_total is not None and options.bytes_total > limit:
             raise too_large(limit)
-        async with self._receive(options, queue, self._object_sink(), limit) as upload:
+        sink = object_sink(self._settings, self._storage)
+        async with self._receive(options, queue, sink, limit) as upload:
             yield upload
 
     async def scan_file(
@@ -100,7 +101,7 @@ class Receiving:
         async with self._storage.open(source.key()) as reader, AsyncExitStack() as stack:
             start = await reader.read(0, min(MAGIC_BYTES, size))
             compressed = compression_of_name(options.filename) or compression_of_bytes(start)
-            stored = self._object_sink()
+            stored = object_sink(self._settings, self._storage)
 
             def sink(job_id: UUID, as_sent: bool) -> Sink:
                 return in_place if as_sent and not compressed else stored(job_id, as_sent)
@@ -112,10 +113,6 @@ class Receiving:
                     on_job(upload.job_id)
                 on_progress(upload.bytes_received)
             return await upload.finish()
-
-    def _object_sink(self) -> Callable[[UUID, bool], Sink]:
-        packed = self._settings.storage_compression == "zstd"
-        return lambda job_id, as_sent: ObjectSink(self._storage, job_id, packed=packed)
 
     def statistics(self) -> ReceivingStatistics:
         """Return what is being received now, and how much was since the start."""
@@ -142,3 +139,9 @@ class Receiving:
             await upload.abandon(RequestError("the upload ended before the file did", code="E_UPLOAD_INCOMPLETE"))
             self._uploads.discard(upload)
             self._ended_bytes += upload.bytes_received
+
+
+def object_sink(settings: Settings, storage: Storage) -> Callable[[UUID, bool], Sink]:
+    """Return what stores the chunks of a file as objects."""
+    packed = settings.storage_compression == "zstd"
+    return lambda job_id, as_sent: ObjectSink(storage, job_id, packed=packed)

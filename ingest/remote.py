@@ -17,7 +17,6 @@ from rich.progress import Progress, TaskID
 
 from ingest.client import Client, Job, Reject
 from ingest.commandfiles import reading, writing
-from ingest.compression import MAGIC_BYTES, compression_of_bytes, compression_of_name
 from ingest.environment import read_server
 from ingest.errors import IngestError
 from ingest.logs import escaped
@@ -151,18 +150,13 @@ async def _send(client: Client, name: str, dataset: str, options: Mapping[str, s
         with ExitStack() as held, bar(quiet=quiet) as shown:
             file = sys.stdin.buffer if name == "-" else held.enter_context(reading(Path(name)))
             size = file.seek(0, 2) if file.seekable() else None
-            compressed = compression_of_name(label) is not None
-            if size is not None:
-                file.seek(0)
-                compressed = compressed or compression_of_bytes(file.read(MAGIC_BYTES)) is not None
-                file.seek(0)
             task = shown.add_task(f"sending {escaped(label)}", total=size)
             job = await client.upload(
                 file,
                 dataset=dataset,
                 filename=label,
                 options=options,
-                resumable=False if compressed else None,
+                resumable=None,
                 on_progress=lambda sent: shown.update(task, completed=sent),
             )
             found = await _follow(client, job.id, shown, task)

@@ -1,8 +1,8 @@
 """Resumable uploads: files whose bytes come in any number of requests, over restarts of the client and of the service.
 
 Bytes are written to the upload's spool, flushed to the disk, and only then acknowledged in the database; what is
-acknowledged is cut in place by a follower. An upload is held by one request at a time. The next one asks the holder to
-let go: through memory in the same process, through the database in another one. The lock on the spool says when it has.
+acknowledged is cut in place by a follower. An upload is held by one request at a time (`holding`); when all bytes are
+there no request holds it any more: it is finished beside them (`finishing`), and they wait for that.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from itertools import count
 from typing import TypeVar
 from uuid import UUID, uuid4
 
@@ -21,11 +20,12 @@ from uuid_utils.compat import uuid7
 
 from ingest.admission import Admission, JobRows, Target, too_large
 from ingest.caller import Caller
-from ingest.compression import compression_of_name
 from ingest.cutter import InPlaceSink
-from ingest.errors import FileError, IngestError, RequestError, SourceChanged, StorageError, UnavailableError
-from ingest.follower import Follower, check_encoding, check_not_compressed
+from ingest.errors import FileError, IngestError, RequestError, StorageError, UnavailableError
+from ingest.finishing import Finisher
+from ingest.follower import Follower
 from ingest.held import Held
+from ingest.holding import LAST_TURN, Holders
 from ingest.receiving import DEFAULT_QUEUE, THREADS, DatasetSource, ReceivingStatistics
 from ingest.settings import Settings
 from ingest.spool import Spool
@@ -39,11 +39,6 @@ T = TypeVar("T")
 MOST_IDLE_FOLLOWERS = 64
 # How often it is looked whether another process wants an upload that we hold.
 WATCH_S = 1.0
-# A holder of this process lets go at once; after so long it is taken for one in another process, and asked there.
-ASK_AFTER_S = 0.5
-# A holder that has not let go by then hangs in its disk.
-TAKE_OVER_S = 15.0
-LOOK_S = 0.02
 
 log = structlog.get_logger("ingest.upload")
 
@@ -61,33 +56,31 @@ class Resumable:
         self._rows = rows
         self._limiter = trio.CapacityLimiter(THREADS)
         self._followers: OrderedDict[UUID, Follower] = OrderedDict()
-        self._held: dict[UUID, Held] = {}
+        self._holders = Holders(storage, rows, self._limiter)
         self._received_bytes = 0
-        self._turns = count(1)
+        self._finisher = Finisher(settings, storage, rows, self._hold_whole)
 
     async def run(self, stop: trio.Event) -> None:
-        """Let go of uploads that another process has taken, and of all of them when the service stops."""
-        while not stop.is_set():
-            with trio.move_on_after(WATCH_S):
-                await stop.wait()
-            await self._let_go_of_taken()
-        for held in self._held.values():
-            held.let_go(RequestError("the service is stopping; go on in a moment", code="E_DRAINING"))
+        """Finish uploads; let go of those that another process has taken, and of all when the service stops."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._finisher.run, stop)
+            while not stop.is_set():
+                with trio.move_on_after(WATCH_S):
+                    await stop.wait()
+                await self._holders.let_go_of_taken()
+            self._holders.stop()
 
     def statistics(self) -> ReceivingStatistics:
         """Return the uploads that requests hold now, and the bytes that ended requests have brought since the start."""
-        return ReceivingStatistics(uploads=len(self._held), bytes_received=self._received_bytes)
+        return ReceivingStatistics(uploads=len(self._holders), bytes_received=self._received_bytes)
 
     async def create(self, options: UploadOptions, length: int | None, metadata: str) -> UploadRow:
         """Begin an upload; `metadata` is given back as it is.
 
-        Raises RequestError (E_DATASET_UNKNOWN, E_OPTION, E_TOO_LARGE, E_TOO_MANY_UPLOADS), FileError (E_COMPRESSED,
-        E_ENCODING).
+        Raises RequestError (E_DATASET_UNKNOWN, E_OPTION, E_TOO_LARGE, E_TOO_MANY_UPLOADS).
         """
         if length is not None and length > self._settings.max_upload_bytes:
             raise too_large(self._settings.max_upload_bytes)
-        check_not_compressed(compression_of_name(options.filename))
-        check_encoding(options.dialect.encoding)
         dataset = await self._datasets.find(options.dataset, options.caller)
         dataset.check_parameters(options.parameters)
         job_id = uuid7()
@@ -115,27 +108,44 @@ class Resumable:
         """
         row = await self.find(upload_id, caller)
         left = await self._rows.remove(upload_id)
-        if held := self._held.get(upload_id):
-            held.let_go(taken_over())
+        self._holders.let_go(upload_id)
         self._followers.pop(upload_id, None)
         if left:
             await self._storage.remove_all(chunk_prefix(row.job_id))
 
     @asynccontextmanager
     async def hold(self, upload_id: UUID, caller: Caller) -> AsyncIterator[Held]:
-        """Take an upload over from whoever has it, and hold it. One that is complete is not held by anybody.
+        """Take an upload over from whoever has it, and hold it. One that is whole takes no bytes, and is not held.
 
         A file that cannot be loaded ends the upload and its job. Raises RequestError: E_NOT_FOUND, E_UPLOAD_ENDED,
         E_UPLOAD_TAKEN when a still newer request was faster, E_UPLOAD_BUSY.
         """
-        turn = next(self._turns)
+        turn = self._holders.next_turn()
         row = await self.find(upload_id, caller)
-        if row.completed:
+        if row.whole:
             yield Held(row, uuid4(), self._rows, None, None, self._limiter)
             return
-        spool = await self._locked(row, turn)
+        spool = await self._holders.lock(row, turn)
         try:
             async with self._holding(row, spool, turn) as held:
+                yield held
+        finally:
+            spool.close()
+
+    async def settle(self, row: UploadRow) -> UploadRow:
+        """Wait for the end of an upload that is whole, but not longer than a request should; see `Finisher.settle`."""
+        return await self._finisher.settle(row)
+
+    @asynccontextmanager
+    async def _hold_whole(self, upload_id: UUID) -> AsyncIterator[Held | None]:
+        """Hold an upload to finish it, which no request interrupts; None when it is held, or not to be finished."""
+        row = await self._rows.find(upload_id)
+        spool = await self._holders.lock_if_free(row) if row.whole and not row.completed else None
+        if spool is None:
+            yield None
+            return
+        try:
+            async with self._holding(row, spool, LAST_TURN) as held:
                 yield held
         finally:
             spool.close()
@@ -146,11 +156,10 @@ class Resumable:
         if not await self._rows.hold(row.id, holder):
             raise taken_over()
         held = Held(await self._rows.find(row.id), holder, self._rows, spool, None, self._limiter)
-        held.turn = turn
-        self._held[row.id] = held
         try:
-            held.follower = await self._follower(held.row)
-            yield held
+            with self._holders.entered(held, turn):
+                held.follower = await self._follower(held.row)
+                yield held
         except IngestError as error:
             if not _is_final(error) or not await self._refuse(held, error):
                 self._keep(held)
@@ -159,11 +168,10 @@ class Resumable:
             self._keep(held)
         finally:
             self._received_bytes += held.row.received - row.received
-            del self._held[row.id]
 
     def _keep(self, held: Held) -> None:
-        """Keep the follower for the next request, unless something came between its steps."""
-        if held.follower is None or held.following or held.row.completed:
+        """Keep the follower for the next request, unless something came between its steps or it has done its part."""
+        if held.follower is None or held.following or held.row.completed or not held.follower.in_place:
             return
         self._followers[held.row.id] = held.follower
         if len(self._followers) > MOST_IDLE_FOLLOWERS:
@@ -190,57 +198,23 @@ class Resumable:
             ready=self._datasets.ready,
             queue=DEFAULT_QUEUE,
             sink=lambda job_id, as_sent: InPlaceSink(key),
-            limit_bytes=None,
+            limit_bytes=self._settings.max_upload_bytes,
         )
         options = replace(row.options, bytes_total=row.length)
         admission = Admission(options=options, target=target, settings=self._settings, jobs=self._jobs)
         return Follower(row.job_id, admission, so_far, self._limiter)
 
-    async def _locked(self, row: UploadRow, turn: int) -> Spool:
-        """Open the spool and wait until nobody else holds it."""
-        try:
-            spool = await self._in_thread(lambda: self._storage.open_spool(spool_key(row.job_id)))
-        except SourceChanged:
-            if (await self._rows.find(row.id)).completed:
-                raise taken_over() from None  # its job has been loaded since we looked
-            raise
-        try:
-            await self._await_lock(row, spool, turn)
-        except BaseException:
-            spool.close()
-            raise
-        return spool
-
-    async def _await_lock(self, row: UploadRow, spool: Spool, turn: int) -> None:
-        begun, asked = trio.current_time(), False
-        while not await self._in_thread(spool.lock):
-            if held := self._held.get(row.id):
-                if held.turn > turn:
-                    raise taken_over()  # by a request that came after this one
-                held.let_go(taken_over())
-            waited_s = trio.current_time() - begun
-            if waited_s > TAKE_OVER_S:
-                raise RequestError("another request does not let go of this upload", code="E_UPLOAD_BUSY")
-            if waited_s > ASK_AFTER_S and not asked:
-                asked = await self._rows.hold(row.id, uuid4())
-            await trio.sleep(LOOK_S)
-
-    async def _let_go_of_taken(self) -> None:
-        held = dict(self._held)
-        if not held:
-            return
-        try:
-            gone = await self._rows.taken({upload_id: each.holder for upload_id, each in held.items()})
-        except UnavailableError:
-            return  # the next look may get through
-        for upload_id in gone:
-            held[upload_id].let_go(taken_over())
-
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await trio.to_thread.run_sync(work, limiter=self._limiter)
 
 
+# Refusals of a request that the same bytes would meet again.
+FINAL = frozenset({
+    "E_UPLOAD_GONE", "E_UPLOAD_ENDED", "E_PARENT", "E_DATASET_TABLE", "E_DATASET_UNKNOWN", "E_DATASET_FORBIDDEN",
+    "E_OPTION", "E_DECOMPRESSED_LIMIT", "E_DUPLICATE",
+})  # fmt: skip
+
+
 def _is_final(error: IngestError) -> bool:
     """Say whether the same bytes would be refused again."""
-    refusals = ("E_UPLOAD_GONE", "E_UPLOAD_ENDED", "E_PARENT", "E_DATASET_TABLE", "E_DATASET_UNKNOWN", "E_OPTION")
-    return isinstance(error, FileError) or (isinstance(error, RequestError) and error.code in refusals)
+    return isinstance(error, FileError) or (isinstance(error, RequestError) and error.code in FINAL)

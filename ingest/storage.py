@@ -137,9 +137,9 @@ class LocalStorage:
         if not key.startswith(FILE_SCHEME):
             await self._in_thread(partial(self._remove, self._path(key, KEY)))
 
-    async def remove_all(self, prefix: str) -> None:
-        """Remove every object of a job (prefix `chunks/<job>`), unsealed ones too."""
-        await self._in_thread(partial(self._remove_folder, self._path(prefix, PREFIX)))
+    async def remove_all(self, prefix: str, *, but: str | None = None) -> None:
+        """Remove every object of a job (prefix `chunks/<job>`) but the one with key `but`, unsealed ones too."""
+        await self._in_thread(partial(self._remove_folder, self._path(prefix, PREFIX), but))
 
     async def listing(self) -> list[StoredObject]:
         """Return all objects, unsealed ones too."""
@@ -180,9 +180,10 @@ class LocalStorage:
         except OSError:
             pass  # the folder holds other objects of the job
 
-    def _remove_folder(self, folder: Path) -> None:
+    def _remove_folder(self, folder: Path, but: str | None) -> None:
         for path in _entries(folder):
-            if KEY.fullmatch(f"{CHUNKS}/{folder.name}/{path.name}"):
+            key = f"{CHUNKS}/{folder.name}/{path.name}"
+            if key != but and KEY.fullmatch(key):
                 self._remove(path)
 
     def _listing(self) -> Iterator[StoredObject]:

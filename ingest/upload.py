@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TypeVar
 from uuid import UUID
 
@@ -17,14 +18,13 @@ from uuid_utils.compat import uuid7
 
 from ingest.admission import Admission, JobRows, Target, too_large
 from ingest.chunk import ChunkCut
-from ingest.compression import compression_of_name
 from ingest.errors import DatabaseError, IngestError, RequestError, StorageError, UnavailableError
 from ingest.header import SNIFF_BYTES, Header
 from ingest.intake import Found, Intake
 from ingest.job import JobState, JobView, Load
 from ingest.settings import Settings
+from ingest.spec import LoadSpec
 from ingest.storage import Storage, chunk_prefix
-from ingest.unpacking import Unpacker
 from ingest.uploadoptions import UploadOptions
 
 T = TypeVar("T")
@@ -42,8 +42,31 @@ CLEANUP_S = 10.0
 log = structlog.get_logger("ingest.upload")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Begun:
+    """A job that was written before its bytes are received; whoever wrote it completes it, or lets it fail.
+
+    `stay` is called every TOUCH_S, and what it raises ends the upload.
+    """
+
+    job_id: UUID
+    spec: LoadSpec
+    stay: Callable[[], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """What is known of a file when all of it is cut."""
+
+    records: int
+    sha256: bytes
+
+
 class Upload:
-    """A file on its way in. One task feeds it; after an error only `abandon` is left to call."""
+    """A file on its way in. One task feeds it; after an error only `abandon` is left to call.
+
+    Of a job that has `begun` it does neither the beginning nor the end: `end` takes the place of `finish`.
+    """
 
     def __init__(
         self,
@@ -54,29 +77,27 @@ class Upload:
         storage: Storage,
         jobs: JobRows,
         limiter: trio.CapacityLimiter,
+        begun: Begun | None = None,
     ) -> None:
         self.bytes_received = 0
+        self._begun = begun
         self._options = options
         self._target = target
         self._admission = Admission(options=options, target=target, settings=settings, jobs=jobs)
         self._storage = storage
         self._jobs = jobs
         self._limiter = limiter
-        self._id = uuid7()
+        self._id = begun.job_id if begun else uuid7()
         self._creating = False  # the job may exist although we were not told
-        self._job_exists = False
+        self._job_exists = begun is not None
         self._completing = False  # the job may be complete although we were not told
         self._settled = False
         self._touched_at = trio.current_time()
         self._gathered = bytearray()
-        self._opening = self._admission.opening()
+        self._opening = self._admission.opening(begun.spec if begun else None)
         self._intake = Intake(
             self._opening,
-            Unpacker(
-                options.compression or compression_of_name(options.filename),
-                max_bytes=target.limit_bytes,
-                max_ratio=None if target.limit_bytes is None else settings.max_compression_ratio,
-            ),
+            self._admission.unpacker(),
             options.digests,
             settled=options.load is Load.WHILE_UPLOADING,  # what can be claimed must be there
         )
@@ -115,6 +136,16 @@ class Upload:
 
         Raises what `feed` raises, and RequestError (E_UPLOAD_INCOMPLETE, E_DIGEST, E_DUPLICATE).
         """
+        ending = await self.end()
+        self._completing = True
+        view = await self._jobs.complete_upload(
+            self._id, bytes_total=self.bytes_received, sha256=ending.sha256, records=ending.records
+        )
+        self._settled = True
+        return view
+
+    async def end(self) -> Ending:
+        """End the file: all its chunks are durable then. Raises what `finish` raises, but for E_DUPLICATE."""
         total = self._options.bytes_total
         if total is not None and total != self.bytes_received:
             text = f"{total} bytes were announced, but {self.bytes_received} came"
@@ -125,15 +156,13 @@ class Upload:
         if not self._intake.begun:
             await self._accept(self._intake.end_header())
         await self._add(await self._in_thread(self._intake.finish))
-        self._completing = True
-        view = await self._jobs.complete_upload(
-            self._id, bytes_total=self.bytes_received, sha256=self._intake.sha256, records=self._intake.records
-        )
-        self._settled = True
-        return view
+        return Ending(records=self._intake.records, sha256=self._intake.sha256)
 
-    async def abandon(self, error: IngestError) -> None:
-        """Fail the job with `error` and remove what was stored, within CLEANUP_S; does nothing after `finish`."""
+    async def abandon(self, error: IngestError | None = None) -> None:
+        """Fail the job with `error` and remove what was stored, within CLEANUP_S; does nothing after `finish`.
+
+        Of a job that had begun, only the chunk that is not sealed is given up.
+        """
         if self._settled:
             return
         self._settled = True
@@ -150,13 +179,17 @@ class Upload:
 
     async def _accept(self, header: Header) -> None:
         """Check the header, write the job, and cut what came with the header."""
+        spec = self._begun.spec if self._begun else await self._create(header)
+        cutter = self._admission.cutter(self._id, spec, file_offset=header.end, line=header.next_line)
+        await self._add(await self._in_thread(lambda: self._intake.begin(header, cutter)))
+
+    async def _create(self, header: Header) -> LoadSpec:
         detected = self._opening.detected
         new = await self._admission.new_job(self._id, header, detected, compression=self._intake.compression)
         self._creating = True
         await self._jobs.create(new)
         self._job_exists = True
-        cutter = self._admission.cutter(self._id, new.spec, file_offset=header.end, line=header.next_line)
-        await self._add(await self._in_thread(lambda: self._intake.begin(header, cutter)))
+        return new.spec
 
     async def _flush(self) -> None:
         block, self._gathered = self._gathered, bytearray()
@@ -189,14 +222,17 @@ class Upload:
         if not self._job_exists or now - self._touched_at < TOUCH_S:
             return
         self._touched_at = now
+        if self._begun is not None:
+            await self._begun.stay()
+            return
         try:
             await self._jobs.touch(self._id, self.bytes_received)
         except UnavailableError as error:
             log.warning("upload_touch_failed", job_id=str(self._id), error=str(error))  # the next one may get through
 
-    async def _clean_up(self, error: IngestError) -> None:
+    async def _clean_up(self, error: IngestError | None) -> None:
         await self._try("upload_object_left", self._in_thread(self._intake.discard))
-        if self._creating:
+        if self._creating and error is not None:
             await self._try("upload_job_left", self._jobs.fail_upload(self._id, error))
             await self._try("upload_objects_left", self._remove_objects())
 

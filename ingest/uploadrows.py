@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from ingest.compression import Compression
 from ingest.database import Database, Record
 from ingest.errors import IngestError, RequestError
 from ingest.job import FINAL, JobState
+from ingest.jobs import duplicate_file
 from ingest.spec import LoadSpec
 from ingest.statements import statement
 from ingest.uploadoptions import UploadOptions
@@ -46,6 +48,7 @@ class CutSoFar:
     """
 
     spec: LoadSpec
+    compression: Compression | None
     ordinal: int
     offset: int
     line: int
@@ -106,6 +109,7 @@ class UploadRows:
             raise RequestError(f"the job of this upload is {JobState(row['state'])}", code="E_UPLOAD_ENDED")
         return CutSoFar(
             spec=LoadSpec.from_json(row["spec"]),
+            compression=None if row["compression"] is None else Compression(row["compression"]),
             ordinal=row["ordinal"],
             offset=row["cut_to"] or 0,
             line=row["line"] or 0,
@@ -129,10 +133,40 @@ class UploadRows:
             raise taken_over()
         return found
 
-    async def finish(self, upload_id: UUID, holder: UUID, *, length: int, sha256: bytes, records: int) -> None:
-        """Make the job claimable. Raises RequestError (E_UPLOAD_TAKEN)."""
-        if not await self._database.value(statement("finish_upload"), upload_id, holder, length, sha256, records):
+    async def whole(self, most: int) -> list[UUID]:
+        """Return uploads of which all bytes are there, and that somebody is to finish."""
+        return [row["id"] for row in await self._database.fetch(statement("whole_uploads"), most)]
+
+    async def renew(self, upload_id: UUID, holder: UUID) -> None:
+        """Let an upload live on while somebody is at work on it. Raises RequestError (E_UPLOAD_TAKEN)."""
+        if await self._database.value(statement("renew_upload"), upload_id, holder, self._life) is None:
             raise taken_over()
+
+    async def cut_anew(self, upload_id: UUID, holder: UUID) -> None:
+        """Forget the chunks of an upload, none of which can have been claimed. Raises RequestError (E_UPLOAD_TAKEN)."""
+        if not await self._database.value(statement("cut_anew"), upload_id, holder):
+            raise taken_over()
+
+    async def finish(self, upload_id: UUID, holder: UUID, *, length: int, sha256: bytes, records: int) -> None:
+        """Make the job claimable.
+
+        Raises RequestError: E_UPLOAD_TAKEN; E_UPLOAD_GONE, E_DUPLICATE as `Jobs.complete_upload` does; E_UPLOAD_ENDED
+        when the database has crashed since and has forgotten chunks.
+        """
+        (row,) = await self._database.fetch(statement("finish_upload"), upload_id, holder, length, sha256, records)
+        if row["outcome"] == "duplicate":
+            raise duplicate_file(row["duplicate"])
+        if row["outcome"] == "incomplete":
+            raise RequestError("the database has forgotten parts of the file; send it again", code="E_UPLOAD_ENDED")
+        if row["outcome"] == "gone":
+            raise RequestError("the job no longer takes data", code="E_UPLOAD_GONE")
+        if row["outcome"] != "complete":
+            raise taken_over()
+
+    async def is_needed(self, job_id: UUID) -> bool:
+        """Say whether anybody may still read the objects of a job, or write to its upload."""
+        rows = await self._database.fetch(statement("jobs_with_objects"), [job_id])
+        return any(row["needed"] for row in rows)
 
     async def refuse(self, upload_id: UUID, holder: UUID, error: IngestError) -> bool:
         """End an upload whose file cannot be loaded, and its job; False when the upload is another request's by now."""

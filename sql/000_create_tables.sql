@@ -143,6 +143,7 @@ CREATE TABLE IF NOT EXISTS ingest.uploads (
     CONSTRAINT completed_is_whole CHECK (state <> 'completed' OR received = length)
 ) WITH (fillfactor = 70);
 CREATE INDEX IF NOT EXISTS uploads_expiring ON ingest.uploads (expires_at);
+CREATE INDEX IF NOT EXISTS uploads_whole ON ingest.uploads (id) WHERE state = 'open' AND received = length;
 
 -- A chunk: a record-aligned stretch of the file. The batch_* arrays are parallel, one entry a batch, written when
 -- the bytes were received, so that the ledger's ranges are the same on every try.

@@ -18,29 +18,44 @@ BEGIN
     RETURN v_upload.expires_at;
 END $$;
 
--- All bytes are there and cut: the job becomes claimable, in the transaction that ends its upload. False when p_holder no
--- longer has the upload, or the job is no longer receiving.
-CREATE OR REPLACE FUNCTION ingest.finish_upload(p_upload uuid, p_holder uuid, p_bytes bigint, p_sha256 bytea, p_records bigint)
-RETURNS boolean LANGUAGE plpgsql AS $$
+-- What an earlier try to unpack an upload has cut is forgotten, so that the next one begins anew; false when p_holder no
+-- longer has the upload. Nothing of it can have been claimed: such a job is loaded when it is complete.
+CREATE OR REPLACE FUNCTION ingest.cut_anew(p_upload uuid, p_holder uuid) RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
     v_job uuid;
-    v_outcome text;
+BEGIN
+    SELECT job_id INTO v_job FROM ingest.uploads WHERE id = p_upload AND holder = p_holder AND state = 'open' FOR UPDATE;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    DELETE FROM ingest.chunks WHERE job_id = v_job AND state = 'receiving';
+    RETURN true;
+END $$;
+
+-- All bytes are there and cut: the job becomes claimable, in the transaction that ends its upload. Returns 'complete';
+-- 'taken' when p_holder no longer has the upload; else what ingest.complete_upload says, and only when the database has
+-- forgotten chunks has anything happened: then the upload and its job have failed.
+CREATE OR REPLACE FUNCTION ingest.finish_upload(p_upload uuid, p_holder uuid, p_bytes bigint, p_sha256 bytea, p_records bigint,
+                                                OUT outcome text, OUT duplicate uuid)
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_job uuid;
     v_why CONSTANT text := 'the database crashed and has forgotten parts of the file; send it again';
 BEGIN
+    outcome := 'taken';
     UPDATE ingest.uploads SET state = 'completed'
      WHERE id = p_upload AND holder = p_holder AND state = 'open' AND received = p_bytes AND length = p_bytes
     RETURNING job_id INTO v_job;
     IF NOT FOUND THEN
-        RETURN false;
+        RETURN;
     END IF;
-    SELECT outcome INTO v_outcome FROM ingest.complete_upload(v_job, p_bytes, p_sha256, p_records);
-    IF v_outcome = 'incomplete' THEN
+    SELECT c.outcome, c.duplicate INTO outcome, duplicate FROM ingest.complete_upload(v_job, p_bytes, p_sha256, p_records) AS c;
+    IF outcome = 'incomplete' THEN
         UPDATE ingest.uploads SET state = 'failed', error_code = 'E_UPLOAD_INCOMPLETE', error_message = v_why WHERE id = p_upload;
         PERFORM ingest.fail_upload(v_job, 'E_UPLOAD_INCOMPLETE', v_why);
-    ELSIF v_outcome <> 'complete' THEN
+    ELSIF outcome <> 'complete' THEN
         UPDATE ingest.uploads SET state = 'open' WHERE id = p_upload;
     END IF;
-    RETURN v_outcome = 'complete';
 END $$;
 
 -- The file cannot be loaded: nothing more is taken, and the job, if there is one, has failed. The row stays until it

@@ -352,7 +352,7 @@ SELECT h.id FROM unnest($1::uuid[], $2::uuid[]) AS h(id, holder)
 -- name: cut_so_far
 -- What of job $1 is cut into chunks: the next byte and physical line, the last ordinal, the records, and whether the
 -- table has ended.
-SELECT j.state, j.spec, coalesce(c.ordinal, 0) AS ordinal, c.file_offset + c.length_bytes AS cut_to,
+SELECT j.state, j.spec, j.compression, coalesce(c.ordinal, 0) AS ordinal, c.file_offset + c.length_bytes AS cut_to,
        c.table_end IS NOT NULL AS behind,
        (c.first_line + (SELECT sum(n) FROM unnest(c.batch_lines) AS l(n)))::bigint AS line,
        coalesce((SELECT sum(records) FROM ingest.chunks WHERE job_id = j.id), 0)::bigint AS records
@@ -367,8 +367,21 @@ RETURNING id;
 -- name: advance_upload
 SELECT ingest.advance_upload($1, $2, $3, $4, $5);
 
+-- name: whole_uploads
+-- Uploads of which all bytes are there, and that somebody is to finish; any $1 of them, so that those that cannot be
+-- finished just now do not stand before the others.
+SELECT id FROM ingest.uploads WHERE state = 'open' AND received = length ORDER BY random() LIMIT $1;
+
+-- name: renew_upload
+-- Somebody is at work on upload $1, so it does not expire; no row when $2 no longer has it.
+UPDATE ingest.uploads SET expires_at = greatest(expires_at, clock_timestamp() + $3::interval)
+ WHERE id = $1 AND holder = $2 AND state = 'open' RETURNING id;
+
+-- name: cut_anew
+SELECT ingest.cut_anew($1, $2);
+
 -- name: finish_upload
-SELECT ingest.finish_upload($1, $2, $3, $4, $5);
+SELECT * FROM ingest.finish_upload($1, $2, $3, $4, $5);
 
 -- name: refuse_upload
 SELECT ingest.refuse_upload($1, $2, $3, $4);

@@ -6,7 +6,8 @@ request ends early, what came before counts, except under a checksum, which hold
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import replace
 from uuid import UUID
 
 import structlog
@@ -14,7 +15,6 @@ import trio
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope
 
 from ingest.admission import too_large
-from ingest.caller import Caller
 from ingest.errors import IngestError, RequestError
 from ingest.held import Held
 from ingest.resumable import Resumable
@@ -26,6 +26,7 @@ from ingest.web.answers import BASE, Answer, job_path, problem_answer
 from ingest.web.body import Body
 from ingest.web.options import UPLOAD_OPTIONS, check_option, job_id_from, label, query, upload_options
 from ingest.web.problems import http_problem, internal_problem, problem
+from ingest.web.tusrequest import Request
 from ingest.web.uploads import UNNAMED, name_allowed
 
 FILES_PATH = f"{BASE}/files"
@@ -47,29 +48,6 @@ log = structlog.get_logger("ingest.web")
 def is_tus(raw_path: bytes) -> bool:
     """Say whether a request path is one of the resumable uploads."""
     return raw_path == PREFIX or raw_path.startswith(PREFIX + b"/")
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One request: its method, the last part of its path ("" for `/files` itself), query, fields, body and caller."""
-
-    method: str
-    name: str
-    query: bytes
-    fields: dict[bytes, bytes]
-    body: Body
-    caller: Caller
-
-    @property
-    def content_length(self) -> int | None:
-        """The length of the body, when it was announced."""
-        text = self.fields.get(b"content-length")
-        return None if text is None else int(text)
-
-    @property
-    def brings_bytes(self) -> bool:
-        """Whether the body is, or says that it is, bytes of the file."""
-        return bool(self.content_length) or b"transfer-encoding" in self.fields
 
 
 class Tus:
@@ -157,19 +135,25 @@ class Tus:
         if not request.brings_bytes and length != 0:
             await request.body.discard(limit_bytes=STRAY_BYTES, limit_s=STRAY_S)
             return Answer(201, (*headers, *_progress(row)), b"")
-        async with self._uploads.hold(row.id, request.caller) as held:
-            await self._take(held, request, check)
-        return Answer(201, (*headers, *_progress(held.row), *_job(held)), b"")
+        try:
+            async with self._uploads.hold(row.id, request.caller) as held:
+                await self._take(held, request, check)
+            return Answer(201, (*headers, *await self._told(held)), b"")
+        except IngestError:
+            # The client will never know where it is, and sends the file again: it must not be loaded beside that one.
+            with suppress(IngestError):
+                await self._uploads.remove(row.id, request.caller)
+            raise
 
     async def _look(self, request: Request, upload_id: UUID) -> Answer:
         """Say how far the upload is. It is taken over by this too, so that the answer is the last word."""
         await request.body.discard(limit_bytes=STRAY_BYTES, limit_s=STRAY_S)
         async with self._uploads.hold(upload_id, request.caller) as held:
-            await held.follow(patient=False)  # finishes a file that is all there and not yet cut, if somebody died
-        row = held.row
+            await held.follow(patient=False)  # cuts what a request that died has left
+        told, row = await self._told(held), held.row
         length = ("Upload-Defer-Length", "1") if row.length is None else ("Upload-Length", str(row.length))
         metadata = (("Upload-Metadata", row.metadata),) if row.metadata else ()
-        return Answer(200, (*_progress(row), length, *metadata, *_job(held)), b"")
+        return Answer(200, (*told, length, *metadata), b"")
 
     async def _patch(self, request: Request, upload_id: UUID) -> Answer:
         start, length = tusheaders.offset(request.fields), tusheaders.length(request.fields)
@@ -183,12 +167,18 @@ class Tus:
             if length is not None:
                 await held.set_length(length)
             await self._take(held, request, check)
-        return Answer(204, (*_progress(held.row), *_job(held)), b"")
+        return Answer(204, await self._told(held), b"")
 
     async def _remove(self, request: Request, upload_id: UUID) -> Answer:
         await request.body.discard(limit_bytes=STRAY_BYTES, limit_s=STRAY_S)
         await self._uploads.remove(upload_id, request.caller)
         return Answer(204, (), b"")
+
+    async def _told(self, held: Held) -> tuple[Header, ...]:
+        """Say how far an upload is; of one that is whole, what has become of it, if that does not take too long."""
+        if held.row.whole:
+            held.row = await self._uploads.settle(held.row)
+        return (*_progress(held.row), *_job(held))
 
     def _check_body(self, request: Request) -> tusheaders.Checksum | None:
         found = request.fields.get(b"content-type", b"").split(b";")[0].strip().lower()
@@ -234,7 +224,7 @@ def _refusal(request: Request, error: IngestError) -> Answer:
     answer = problem_answer(problem(error))
     if error.code == "E_TUS_VERSION":
         return replace(answer, headers=(*answer.headers, ("Tus-Version", tusheaders.VERSION)))
-    if request.method == "HEAD" and (answer.status == 409 or answer.status >= 500):
+    if request.method == "HEAD" and (answer.status in (409, 429) or answer.status >= 500):
         # Clients take any other refusal of HEAD for the end of the upload, and send the file again from its first byte.
         return replace(answer, status=423)
     return answer

@@ -89,15 +89,17 @@ def test_a_file_that_is_refused_does_not_stop_the_others(
 
 
 @pytest.mark.parametrize("name", ["good.csv.gz", "packed.csv"])
-def test_a_compressed_file_is_sent_in_one_request(ask: Ask, good: Path, tmp_path: Path, psql: Psql, name: str) -> None:
-    """Known by its name or its first bytes: it could not be resumed."""
+def test_a_compressed_file_is_sent_like_any_other(
+    ask: Ask, process: Process, good: Path, tmp_path: Path, psql: Psql, name: str
+) -> None:
+    """Resumably; the service knows it by its name or its first bytes."""
     packed = tmp_path / name
     packed.write_bytes(gzip.compress(good.read_bytes()))
-    done = ask("load", packed, "--dataset", "public.t", "--json")
+    done = ask("load", packed, "--dataset", "public.t", "--server", process.url, "--json")
     assert done.code == 0, done.err
     assert psql("select compression, filename from ingest.jobs") == f"gzip|{name}"
     assert psql("select count(*) from t") == "10000"
-    assert psql("select count(*) from ingest.uploads") == "0"
+    assert psql("select state from ingest.uploads") == "completed"
 
 
 def test_standard_input_options_and_rejects(run: Run, ask: Ask, process: Process, tmp_path: Path, psql: Psql) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import bz2
-import gzip
 import socket
 from base64 import b64encode
 from collections.abc import Callable, Iterator
@@ -275,34 +273,6 @@ def test_options_may_be_in_the_query(tus: Tus, inputs: Inputs) -> None:
     headers = VERSION | BYTES | {"Upload-Length": "8"} | metadata(priority="3")
     answer = tus.request("POST", f"{FILES}?dataset=public.t&priority=4", content=b"a,b\nx,1\n", headers=headers)
     assert inputs.client.wait(job_of(answer))["priority"] == 3
-
-
-@pytest.mark.parametrize("name", ["f.csv.gz", "f.CSV.zst", "f.bz2"])
-def test_the_name_of_a_compressed_file_is_refused_at_once(tus: Tus, name: str) -> None:
-    """With the way to send it."""
-    headers = VERSION | {"Upload-Length": "99"} | metadata(filename=name, dataset="public.t")
-    answer = tus.request("POST", headers=headers)
-    assert refused(answer) == (422, "E_COMPRESSED")
-    assert "send it with PUT /upload/{filename}" in answer.json()["detail"]
-
-
-@pytest.mark.parametrize("pieces", [[100], [1, 2, 50], [9, 1, 1]])
-@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress])
-def test_a_compressed_file_is_known_by_its_first_bytes(
-    tus: Tus, inputs: Inputs, pack: Callable[[bytes], bytes], pieces: list[int]
-) -> None:
-    """However few come at a time; the upload is over then, and leaves nothing."""
-    data, at = pack(FILE), 0
-    path = tus.create(len(data))
-    for size in pieces:
-        answer = tus.patch(path, at, data[at : at + size])
-        at += size
-        if answer.status_code != 204:
-            break
-    assert refused(answer) == (422, "E_COMPRESSED")
-    assert "cannot be uploaded resumably" in answer.json()["detail"]
-    assert tus.head(path).status_code == 410
-    assert inputs.psql("select count(*) from ingest.jobs where state = 'receiving' and filename = 'f.csv'") == "0"
 
 
 def test_an_upload_can_be_given_up(tus: Tus, inputs: Inputs) -> None:

@@ -492,12 +492,22 @@ def test_a_service_that_stops_says_so(opened: Opened, service: Starter, psql: Ps
         expect(shown.locator("#notice")).to_contain_text("takes no new files")
 
 
-def test_a_compressed_file_is_sent(opened: Opened, service: Starter, psql: Psql, tmp_path: Path) -> None:
-    """In one request: its bytes cannot be gone on with."""
+def test_files_that_the_page_cannot_read_are_sent(opened: Opened, service: Starter, psql: Psql, tmp_path: Path) -> None:
+    """Resumably, as any other: how they are written the service finds out, and the page shows."""
     psql("create table t (id int primary key, name text)")
     page = opened(service()).go("#/send")
-    file = tmp_path / "names of people.csv.gz"
-    file.write_bytes(gzip.compress(b"id,name\n1,a\n2,b\n"))
-    send(page, file)
-    expect(page.locator(".send .badge")).to_have_text("completed")
-    assert psql("select string_agg(id || name, ' ' order by id) from t") == "1a 2b"
+    for number, (name, data, read_as) in enumerate(
+        [
+            ("names of people.csv.gz", gzip.compress(b"id;name\n1;a\n"), "UTF-8, semicolon"),
+            ("wide.csv", "id\tname\n2\tb\n".encode("utf-16"), "UTF-16-LE, tab"),
+            ("ansi.csv", "id,name\n3,Zoë\n".encode("cp1252"), "CP1252, comma"),
+        ]
+    ):
+        file = tmp_path / name
+        file.write_bytes(data)
+        page.locator("#files").set_input_files(file)
+        expect(page.locator(".send").first).to_contain_text(f"Read as {read_as}")
+        page.get_by_role("button", name="Upload", exact=True).click()
+        expect(page.locator(".send .badge", has_text="completed")).to_have_count(number + 1)
+    assert psql("select string_agg(id || name, ' ' order by id) from t") == "1a 2b 3Zoë"
+    assert psql("select count(*) from ingest.uploads where state = 'completed'") == "3"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
@@ -11,22 +12,26 @@ from uuid import UUID, uuid4
 
 import pytest
 import trio
+import trio.testing
 
-from ingest import uploadrows
+from ingest import finishing, held, upload, uploadrows
 from ingest.budget import Budget
 from ingest.caller import ANYBODY
+from ingest.chunk import ChunkCut
 from ingest.database import Database, open_database
 from ingest.datasets import Datasets
 from ingest.dialect import Dialect
-from ingest.errors import IngestError, RequestError
+from ingest.errors import IngestError, RequestError, StorageError
 from ingest.job import JobMode
 from ingest.jobs import Jobs
+from ingest.objects import ObjectWriter
+from ingest.packing import PackedWriter
 from ingest.resumable import Resumable
 from ingest.settings import Settings
 from ingest.statements import statement
-from ingest.storage import LocalStorage, spool_key
+from ingest.storage import LocalStorage, chunk_key, spool_key
 from ingest.uploadoptions import UploadOptions
-from ingest.uploadrows import UploadRows
+from ingest.uploadrows import UploadRow, UploadRows
 from tests.conftest import Psql
 
 PEOPLE = b"id,name\n" + b"\n" * 9000 + b"".join(b'%d,"one\n%d"\n' % (n, n) for n in range(5000)) + b"\n" * 9000
@@ -61,29 +66,44 @@ def storage(tmp_path: Path) -> LocalStorage:
 class Processes:
     """Any number of processes that share a database and a storage."""
 
-    def __init__(self, database: Database, storage: LocalStorage) -> None:
+    def __init__(self, database: Database, storage: LocalStorage, nursery: trio.Nursery) -> None:
         self.rows = UploadRows(database, life_s=3600)
         self._database = database
         self._storage = storage
+        self._nursery = nursery
+        self._stop = trio.Event()
 
-    def start(self) -> Resumable:
+    def start(self, *, running: bool = True) -> Resumable:
+        """Return what receives uploads; what finishes them runs beside it."""
         jobs, datasets = Jobs(self._database), Datasets(self._database, frozenset({"public"}))
-        return Resumable(SETTINGS, self._storage, jobs, datasets, self.rows)
+        resumable = Resumable(SETTINGS, self._storage, jobs, datasets, self.rows)
+        if running:
+            self._nursery.start_soon(resumable.run, self._stop)
+        return resumable
+
+    def stop(self) -> None:
+        """Stop all of them."""
+        self._stop.set()
 
 
 @pytest.fixture
-def processes(database: Database, storage: LocalStorage, psql: Psql) -> Processes:
+async def processes(database: Database, storage: LocalStorage, psql: Psql) -> AsyncIterator[Processes]:
     psql("create table public.people (id int not null, name text)")
-    return Processes(database, storage)
+    async with trio.open_nursery() as nursery:
+        processes = Processes(database, storage, nursery)
+        yield processes
+        processes.stop()
 
 
-async def send(resumable: Resumable, upload_id: UUID, most: int, data: bytes = PEOPLE) -> int:
+async def send(resumable: Resumable, upload_id: UUID, most: int, file: bytes = PEOPLE) -> int:
     """Go on with an upload by a request of at most `most` bytes; returns how far it is then."""
     async with resumable.hold(upload_id, ANYBODY) as held:
-        await held.write(data[held.row.received : held.row.received + most])
+        await held.write(file[held.row.received : held.row.received + most])
         await held.acknowledge()
         await held.follow()
-        return held.row.received
+    while held.row.whole and not held.row.completed:
+        held.row = await resumable.settle(held.row)
+    return held.row.received
 
 
 def assert_exact(psql: Psql) -> None:
@@ -169,13 +189,13 @@ async def test_a_request_may_be_cancelled_at_any_step(processes: Processes, psql
         received = now
         assert steps < 3000
     async with resumable.hold(row.id, ANYBODY) as held:
-        await held.follow()
+        assert (await resumable.settle(held.row)).completed
     assert_exact(psql)
 
 
 async def test_two_requests_of_one_process(processes: Processes, psql: Psql) -> None:
     """The older one is woken and told; what it has taken counts."""
-    resumable, stop = processes.start(), trio.Event()
+    resumable = processes.start()
     row = await resumable.create(OPTIONS, len(PEOPLE), "")
     told: list[str] = []
 
@@ -193,11 +213,9 @@ async def test_two_requests_of_one_process(processes: Processes, psql: Psql) -> 
             told.append(error.code)
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(resumable.run, stop)
         await nursery.start(hang)
         async with resumable.hold(row.id, ANYBODY) as held:
             assert held.row.received == 9000
-        stop.set()
     assert told == ["E_UPLOAD_TAKEN"]
 
 
@@ -307,6 +325,179 @@ async def test_a_spool_that_has_gone_is_said_so(processes: Processes, storage: L
     with pytest.raises(IngestError) as refused:
         await send(resumable, row.id, 10)
     assert refused.value.code == "E_SOURCE_MISSING"
+
+
+PACKED = gzip.compress(PEOPLE)
+
+
+class Gate:
+    """Stands before the third chunk of every job until the test opens it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.reached, self.opened = trio.Event(), trio.Event()
+        self._add_chunk = Jobs.add_chunk
+        monkeypatch.setattr(Jobs, "add_chunk", lambda jobs, job_id, cut: self._pass(jobs, job_id, cut))
+
+    async def _pass(self, jobs: Jobs, job_id: UUID, cut: ChunkCut) -> None:
+        if cut.ordinal == 3:
+            self.reached.set()
+            await self.opened.wait()
+        await self._add_chunk(jobs, job_id, cut)
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
+    return Gate(monkeypatch)
+
+
+async def sent_whole(resumable: Resumable) -> UploadRow:
+    """Send all of a compressed file by a request that does not wait for what becomes of it."""
+    row = await resumable.create(OPTIONS, len(PACKED), "")
+    async with resumable.hold(row.id, ANYBODY) as held:
+        await held.write(PACKED)
+        await held.acknowledge()
+    return held.row
+
+
+def assert_finished(psql: Psql) -> None:
+    """All chunks are there, once, and the job can be claimed."""
+    assert psql("select state, records, encode(sha256, 'hex') from ingest.jobs") == (
+        f"pending|5000|{sha256(PACKED).hexdigest()}"
+    )
+    assert psql("select sum(records), max(ordinal) = count(*) from ingest.chunks") == "5000|t"
+    assert psql("select state from ingest.uploads") == "completed"
+
+
+async def assert_no_spool(storage: LocalStorage, psql: Psql) -> None:
+    """Of the file there is one object for each chunk, and nothing else."""
+    keys = {stored.key for stored in await storage.listing()}
+    assert keys == set(psql("select object_key from ingest.chunks").splitlines())
+
+
+async def test_a_request_does_not_wait_for_ever(
+    processes: Processes, psql: Psql, gate: Gate, monkeypatch: pytest.MonkeyPatch, storage: LocalStorage
+) -> None:
+    """The file is finished all the same; meanwhile it is whole, and its job is receiving."""
+    monkeypatch.setattr(finishing, "WAIT_S", 0.3)
+    resumable = processes.start()
+    row = await sent_whole(resumable)
+    await resumable.settle(row)
+    await gate.reached.wait()
+    told = await resumable.settle(row)
+    assert (told.completed, told.whole, told.has_job) == (False, True, True)
+    assert psql("select state from ingest.jobs") == "receiving"
+    monkeypatch.setattr(finishing, "WAIT_S", 60)
+    gate.opened.set()
+    assert (await resumable.settle(row)).completed
+    assert_finished(psql)
+    await assert_no_spool(storage, psql)
+
+
+async def test_one_of_two_processes_finishes_an_upload(
+    processes: Processes, psql: Psql, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one waits for it, and takes nothing away from it."""
+    first, second = processes.start(), processes.start()
+    monkeypatch.setattr(finishing, "WAIT_S", 0.5)
+    row = await sent_whole(first)
+    await first.settle(row)
+    await gate.reached.wait()
+    holder = psql("select holder from ingest.uploads")
+    async with second.hold(row.id, ANYBODY) as held:
+        assert held.row.whole
+    assert not (await second.settle(row)).completed
+    assert psql("select holder from ingest.uploads") == holder
+    monkeypatch.setattr(finishing, "WAIT_S", 60)
+    gate.opened.set()
+    assert (await second.settle(row)).completed
+    assert_finished(psql)
+
+
+async def test_what_was_left_in_the_middle_is_finished_unasked(
+    processes: Processes, psql: Psql, gate: Gate, storage: LocalStorage
+) -> None:
+    """Anew, over the chunks and the objects that are there."""
+    doomed = processes.start(running=False)
+    row = await sent_whole(doomed)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(doomed.run, trio.Event())
+        await gate.reached.wait()
+        nursery.cancel_scope.cancel()
+    assert psql("select count(*) from ingest.chunks") == "2"
+    make_unsealed(storage, row.job_id)
+    gate.opened.set()
+    processes.start()
+    for _ in range(3000):
+        if psql("select state from ingest.uploads") == "completed":
+            break
+        await trio.sleep(0.02)
+    assert_finished(psql)
+    await assert_no_spool(storage, psql)
+
+
+def make_unsealed(storage: LocalStorage, job_id: UUID) -> None:
+    """Leave what a killed process leaves of an object that it was writing."""
+    storage.create(chunk_key(job_id, 1)).write(b"half")
+
+
+async def test_an_upload_lives_on_while_it_is_finished(
+    processes: Processes, psql: Psql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(held, "RENEW_S", 0.0)
+    resumable = processes.start()
+    row = await sent_whole(resumable)
+    psql("update ingest.uploads set expires_at = now() + interval '1 min'")
+    assert (await resumable.settle(row)).completed
+    assert psql("select expires_at > now() + interval '30 min' from ingest.uploads") == "t"
+
+
+async def test_a_disk_that_is_full_is_told_and_tried_again(
+    processes: Processes, psql: Psql, storage: LocalStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bytes that were sent are not refused for it."""
+    resumable, create, full = processes.start(), storage.create, True
+
+    def create_or_not(key: str) -> ObjectWriter | PackedWriter:
+        if full and key.endswith("3"):
+            raise StorageError("no room", code="E_STORAGE_FULL")
+        return create(key)
+
+    monkeypatch.setattr(storage, "create", create_or_not)
+    row = await sent_whole(resumable)
+    for _ in range(2):  # the second is told what the first has met
+        with pytest.raises(StorageError, match="no room"):
+            await resumable.settle(row)
+    assert psql("select state from ingest.uploads") == "open"
+    full = False
+    monkeypatch.setattr(finishing, "RETRY_S", 0.0)
+    assert (await resumable.settle(row)).completed
+    assert_finished(psql)
+    await assert_no_spool(storage, psql)
+
+
+async def test_a_service_that_stops_leaves_it_to_the_next_one(
+    processes: Processes, psql: Psql, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once, in the middle of a file; whoever waits is told to come back."""
+    monkeypatch.setattr(upload, "TOUCH_S", 0.0)
+    resumable, told = processes.start(), []
+    row = await sent_whole(resumable)
+
+    async def wait() -> None:
+        with pytest.raises(RequestError) as refused:
+            await resumable.settle(row)
+        told.append(refused.value.code)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait)
+        await gate.reached.wait()
+        processes.stop()
+        await trio.testing.wait_all_tasks_blocked()
+        gate.opened.set()
+    with pytest.raises(RequestError) as refused:
+        await resumable.settle(row)
+    assert [*told, refused.value.code] == ["E_DRAINING", "E_DRAINING"]
+    assert psql("select state from ingest.uploads") == "open"
 
 
 def test_options_come_back_as_they_were() -> None:

@@ -34,6 +34,10 @@ TUS_ERRORS = (
 TUS_FILE_ERRORS = (*TUS_ERRORS, *ADMISSION_ERRORS, *STORED_ERRORS, "E_TUS_HEADER", "E_CHECKSUM")
 
 FILES = f"{BASE}/files"
+WITH_THE_LAST_BYTE = (
+    "With the last byte the file is finished: one that is compressed or not in UTF-8 is unpacked. What takes longer "
+    "than 20 s goes on without the request; the job stays `receiving` meanwhile, and is `pending` or `failed` then."
+)
 
 
 def upload_paths(kinds: Mapping[str, Kind]) -> Json:
@@ -113,6 +117,7 @@ def _files(kinds: Mapping[str, Kind]) -> Json:
             "head": one(
                 "find_upload",
                 summary="How far an upload is.",
+                description="Of one that is whole it waits, at most 20 s, until it is a job or is refused.",
                 answers={
                     200: answer(
                         "It exists.", headers=(*told, "Upload-Length", "Upload-Defer-Length", "Upload-Metadata")
@@ -124,6 +129,7 @@ def _files(kinds: Mapping[str, Kind]) -> Json:
             "patch": one(
                 "continue_upload",
                 summary="Send further bytes. Those that are acknowledged are on the disk.",
+                description=WITH_THE_LAST_BYTE,
                 answers={204: answer("They are stored.", headers=told)},
                 errors=(*TUS_FILE_ERRORS, "E_UPLOAD_OFFSET", "E_UPLOAD_LENGTH"),
                 parameters=[
@@ -153,7 +159,7 @@ def _create(kinds: Mapping[str, Kind]) -> Json:
         "resumable",
         "Begin a resumable upload (tus 1.0), with its first bytes or without.",
         {201: answer("It exists.", headers=headers)},
-        description="Options go into Upload-Metadata, or into the query.",
+        description=f"Options go into Upload-Metadata, or into the query. {WITH_THE_LAST_BYTE}",
         errors=(*TUS_FILE_ERRORS, "E_TOO_MANY_UPLOADS"),
         parameters=[*use(*(f"header_{name}" for name in names)), *use("optional_dataset"), *UPLOAD[1:-1]],
         request=body("The first bytes.", required=False, patch={"schema": {}}),

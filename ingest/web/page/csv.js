@@ -1,6 +1,12 @@
 // CSV, as far as the page looks into it: a record in its cells, which delimiter a header has, where the header ends.
+// What it cannot look into, since it is compressed or in characters of several bytes, is left to the service.
 
 const DELIMITERS = [',', ';', '\t', '|']
+const PACKED = /\.(gz|gzip|zst|zstd|bz2)$/i
+const MARKS = [[0x1f, 0x8b], [0x28, 0xb5, 0x2f, 0xfd], [0x42, 0x5a, 0x68]]
+
+/** Whether the page cannot read a file, by its name or its first bytes. @param {string} name @param {Uint8Array} start */
+export const isOpaque = (name, start) => PACKED.test(name) || MARKS.some((mark) => mark.every((byte, at) => start[at] === byte)) || start.subarray(0, 4096).includes(0)
 
 /**
  * Split one record; a quote that is not closed takes the rest.

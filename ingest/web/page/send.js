@@ -1,12 +1,11 @@
 // Sending files: choose, look at what the service would read, then upload and load with a bar for each.
 
 import { BASE, json, query } from './api.js'
-import { cells, DELIMITER_NAMES, delimiterOf, endOfHeader, record } from './csv.js'
+import { cells, DELIMITER_NAMES, delimiterOf, endOfHeader, isOpaque, record } from './csv.js'
 import { badge, fill, h, put, say, titled } from './dom.js'
 import { count, counted, percent, size, span } from './format.js'
 import { changed, may, set, state, watch } from './store.js'
 import { add, pause, remove, start } from './uploads.js'
-import { isPacked } from './whole.js'
 
 // What of a file is looked at; the service takes up to 1 MiB.
 const SAMPLE_BYTES = 256 * 1024
@@ -19,7 +18,7 @@ export function showSend(main) {
   const list = h('div')
   const input = h('input', { type: 'file', multiple: true, class: 'unseen', id: 'files', onchange: () => { take(input.files); input.value = '' } })
   const zone = h('label', { class: 'zone', for: 'files' }, h('strong', {}, 'Drop CSV files here'), ' or choose them',
-    h('span', { class: 'soft' }, 'Any size; .gz and .zst too. Nothing is loaded before you have seen how it is read.'))
+    h('span', { class: 'soft' }, 'Any size; .gz, .zst and .bz2 too. Nothing is loaded before you have seen how it is read.'))
   const all = h('button', { class: 'main', hidden: true, onclick: () => state.sends.filter(ready).forEach(upload) }, 'Upload all')
   const over = (is) => (event) => { event.preventDefault(); zone.classList.toggle('over', is) }
   for (const [kind, is] of /** @type {[string, boolean][]} */ ([['dragenter', true], ['dragover', true], ['dragleave', false]])) zone.addEventListener(kind, over(is))
@@ -66,10 +65,10 @@ async function look(send) {
   changed()
   try {
     const start = new Uint8Array(await send.file.slice(0, SAMPLE_BYTES).arrayBuffer())
-    send.packed = isPacked(send.name, start)
-    const end = send.packed ? -1 : endOfHeader(start)
+    send.opaque = isOpaque(send.name, start)
+    const end = send.opaque ? -1 : endOfHeader(start)
     send.firstLine = end < 0 ? '' : new TextDecoder().decode(start.subarray(0, end))
-    send.delimiter ||= send.firstLine ? delimiterOf(send.firstLine) : ','
+    if (!send.opaque) send.delimiter ||= send.firstLine ? delimiterOf(send.firstLine) : ','
     send.headerEnd = end
     const data = rewritten(send)
     const found = await json(`${BASE}/preview${query({ dataset: send.dataset || 'auto', delimiter: send.delimiter })}`, { method: 'POST', body: await data.slice(0, SAMPLE_BYTES).arrayBuffer() })
@@ -140,7 +139,7 @@ function cardOf(send) {
     say(phase, drafting ? (send.preview ? '' : send.problem ? '' : 'reading…') : send.parent ? 'corrected file' : '')
     go.hidden = !drafting
     go.disabled = !ready(send)
-    hold.hidden = send.packed || !['waiting', 'uploading', 'retrying'].includes(at)
+    hold.hidden = !['waiting', 'uploading', 'retrying'].includes(at)
     on.hidden = at !== 'paused'
     again.hidden = at !== 'failed'
     say(away, ['draft', 'sent', 'failed'].includes(at) ? 'Remove from this list' : 'Cancel the upload')
@@ -172,7 +171,7 @@ function drawDraft(root, send) {
   dataset.value = send.dataset
   const delimiter = h('select', { id: `${id}s`, onchange: () => { Object.assign(send, { delimiter: delimiter.value, renamed: {} }); look(send) } },
     Object.entries(DELIMITER_NAMES).map(([value, name]) => h('option', { value }, name)))
-  delimiter.value = send.delimiter || ','
+  delimiter.value = send.delimiter || found?.dialect.delimiter || ','
   put(root, h('div', { class: 'row filters' }, field(`${id}d`, 'Dataset', dataset), field(`${id}s`, 'Separated by', delimiter),
     needs(send).map(([name, one]) => field(id + name, `${name}${one.required ? ' *' : ''}`,
       h('input', { id: id + name, value: send.options[name] || '', placeholder: one.description || '', oninput: (event) => { send.options[name] = event.target.value.trim(); changed() } })))))
@@ -189,13 +188,13 @@ function drawDraft(root, send) {
 /** What the service made of the beginning of the file. */
 function readAs({ dialect, columns, platform }) {
   const quote = dialect.quote ? `quoted with ${dialect.quote}` : 'nothing quoted'
-  return `Read as UTF-8, ${DELIMITER_NAMES[dialect.delimiter] || dialect.delimiter} between ${counted(columns.length, 'column')}, ${quote}${platform ? `; an export of ${platform}` : ''}.`
+  return `Read as ${dialect.encoding.toUpperCase()}, ${DELIMITER_NAMES[dialect.delimiter] || dialect.delimiter} between ${counted(columns.length, 'column')}, ${quote}${platform ? `; an export of ${platform}` : ''}.`
 }
 
 function target(send, one, at) {
   const columns = (datasetOf(send)?.columns || []).map((column) => column.name)
   const words = one.column ? `→ ${one.column}${one.type ? ` (${one.type})` : ''}` : '→ nothing'
-  if (!columns.length || send.packed || send.headerEnd < 0) return h('span', { class: one.column ? 'soft' : 'bad' }, words)
+  if (!columns.length || send.headerEnd < 0 || send.preview.dialect.encoding !== 'utf-8') return h('span', { class: one.column ? 'soft' : 'bad' }, words)
   const select = h('select', { 'aria-label': `column for ${one.name}`, title: one.column ? `recognised by “${one.matched ?? one.name}”` : 'not loaded', class: one.column ? '' : 'bad',
     onchange: () => { (send.renamed ||= {})[at] = select.value; look(send) } },
   !one.column && h('option', { value: '' }, '→ nothing'), columns.map((name) => h('option', { value: name }, `→ ${name}`)))

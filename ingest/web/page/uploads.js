@@ -3,7 +3,6 @@
 import { jobPath, json } from './api.js'
 import { changed, state } from './store.js'
 import { Upload } from './tus.js'
-import { isPacked, WholeUpload } from './whole.js'
 
 const AT_ONCE = 2
 const POLL_MS = 1000
@@ -26,8 +25,7 @@ export function add(file, more = {}) {
 
 /** Send a corrected file of rejects into the family of its job. */
 export async function sendCorrected(file, job, delimiter) {
-  const packed = isPacked(file.name, new Uint8Array(await file.slice(0, 4).arrayBuffer()))
-  const send = add(file, { dataset: job.dataset, parent: job.id, delimiter, packed })
+  const send = add(file, { dataset: job.dataset, parent: job.id, delimiter })
   const known = (state.datasets || []).find((one) => one.name === job.dataset)
   if (!Object.keys(known?.parameters || {}).length) start(send)
   location.hash = '#/send'
@@ -71,9 +69,9 @@ function next() {
 }
 
 async function run(send) {
-  send.upload ||= new (send.packed ? WholeUpload : Upload)(send.data, {
+  send.upload ||= new Upload(send.data, {
     key: [send.name, send.data.size, send.file.lastModified, send.dataset, send.parent, send.header, send.delimiter].join('|'),
-    metadata: { filename: send.name, dataset: send.dataset || 'auto', delimiter: send.delimiter === ',' ? '' : send.delimiter, parent: send.parent, ...send.options },
+    metadata: { filename: send.name, dataset: send.dataset || 'auto', delimiter: send.delimiter === ',' && !send.opaque ? '' : send.delimiter, parent: send.parent, ...send.options },
     told: {
       sent: (n) => sent(send, n),
       waits: (ms, problem) => { if (send.state === 'uploading' || send.state === 'retrying') Object.assign(send, { state: 'retrying', rate: 0, retryAt: Date.now() + ms, error: problem.message }); changed() },
