@@ -40,7 +40,7 @@ async def stage_whole(session: Session, batch: Batch, opening: str) -> Merging:
     What COPY refuses is judged here, but nothing is merged: no row of a table is locked.
     """
     moving_dates = has_moving_dates(batch)
-    shape = None if moving_dates else shape_of(batch.chunk.spec, plan_of(batch))
+    shape = None if moving_dates else _shape(session, batch)
     return await _staged(
         session, batch, f"{opening}; {SETTINGS}", shape, MAX_RECORDS, moving_dates=moving_dates, thorough=False
     )
@@ -54,8 +54,7 @@ async def copy_raw(session: Session, batch: Batch, room: int, *, expecting: bool
     references.
     """
     moving_dates = has_moving_dates(batch)
-    typed = session.server_major >= SKIPS_BAD_VALUES_SINCE and not (moving_dates or expecting)
-    shape = shape_of(batch.chunk.spec, plan_of(batch)) if typed else None
+    shape = None if moving_dates or expecting else _shape(session, batch)
     merging = await _staged(session, batch, SETTINGS, shape, room, moving_dates=moving_dates, thorough=thorough)
     return await merging.isolated()
 
@@ -81,6 +80,11 @@ async def copy_screened(session: Session, batch: Batch, room: int) -> BatchResul
     return await merging.halved(too_wide)
 
 
+def _shape(session: Session, batch: Batch) -> Shape | None:
+    """Return the shape of a batch's staging table; all texts where one bad value would fail the COPY."""
+    return shape_of(batch.chunk.spec, plan_of(batch)) if session.server_major >= SKIPS_BAD_VALUES_SINCE else None
+
+
 async def _staged(
     session: Session, batch: Batch, opening: str, shape: Shape | None, room: int,
     *, moving_dates: bool, thorough: bool,
@@ -91,7 +95,7 @@ async def _staged(
     width = len(batch.chunk.spec.columns)
     table = staging_table(width)[0] if shape is None else typed_staging_table(shape.types)[0]
     prepare = prepare_staging(width) if shape is None else prepare_typed_staging(shape.types)
-    copied = await session.copy(f"{opening}; {prepare}; {_copy(session, batch, shape)}", batch.data)
+    copied = await session.copy(f"{opening}; {prepare}; {_copy(batch, shape)}", batch.data)
     skipped, rejects = await _skipped(session, batch, copied, room)
     if copied.rows + len(skipped) != batch.range.records:
         raise RowError(f"COPY read {copied.rows} of {batch.range.records} records", sqlstate="22P04")
@@ -108,7 +112,7 @@ async def _staged(
     )  # fmt: skip
 
 
-def _copy(session: Session, batch: Batch, shape: Shape | None) -> str:
+def _copy(batch: Batch, shape: Shape | None) -> str:
     """Return the COPY into a staging table of a shape."""
     spec = batch.chunk.spec
     options = copy_options(spec.dialect)
@@ -118,9 +122,7 @@ def _copy(session: Session, batch: Batch, shape: Shape | None) -> str:
     table, names = typed_staging_table(shape.types)
     if shape.nulls:
         options += f", FORCE_NULL ({', '.join(f'c{place + 1}' for place in sorted(shape.nulls))})"
-    if session.server_major >= SKIPS_BAD_VALUES_SINCE:
-        options += ", ON_ERROR ignore, LOG_VERBOSITY verbose"
-    return f"COPY {table} ({names}) FROM STDIN ({options})"
+    return f"COPY {table} ({names}) FROM STDIN ({options}, ON_ERROR ignore, LOG_VERBOSITY verbose)"
 
 
 async def _skipped(session: Session, batch: Batch, copied: CopyResult, room: int) -> tuple[list[int], list[Reject]]:
