@@ -38,13 +38,17 @@ class Source:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchResult:
-    """What became of a batch's records. `rejected` counts records; `rejects` may hold several reasons for one."""
+    """What became of a batch's records. `rejected` counts records; `rejects` may hold several reasons for one.
+
+    `repeated` of the others had the key of another record of the batch, as far as that was looked at.
+    """
 
     inserted: int = 0
     updated: int = 0
     unchanged: int = 0
     skipped: int = 0
     rejected: int = 0
+    repeated: int = 0
     rejects: tuple[Reject, ...] = field(default=())
 
     def __add__(self, other: BatchResult) -> BatchResult:

@@ -88,12 +88,6 @@ class Field:
     rules: tuple[Rule, ...] = ()
 
     @property
-    def is_plain(self) -> bool:
-        """Tell whether the text is read as it is."""
-        read = self.trim or self.nulls or self.words or self.format or self.default is not None
-        return self.position is None or not read
-
-    @property
     def given(self) -> bool:
         """Tell whether the job has something to say about this value; a column it does not give is never updated."""
         return self.position is not None or self.constant is not None
@@ -128,11 +122,6 @@ class Plan:
     checks: tuple[Check, ...] = ()
     order: Order = Order.FILE
     parent_line: int | None = None
-
-    @property
-    def is_plain(self) -> bool:
-        """Tell whether PostgreSQL reads all texts as they are, so that no step of ours comes before their types."""
-        return self.parent_line is None and all(field.is_plain for field in self.fields)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,9 +10,10 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import asyncpg
+import trio_asyncio
 from asyncpg import Record as Record
 
 from ingest.database.bulk import copy_source
@@ -71,6 +72,10 @@ class Session:
         `work` must be harmless to let run on: cancelled, nobody waits for it.
         """
         return await asyncio.get_running_loop().run_in_executor(None, work)
+
+    async def outside(self, wait: Callable[[], Awaitable[T]]) -> T:
+        """Await something of Trio's in the middle of the unit of work, whose transaction stays open meanwhile."""
+        return cast("T", await trio_asyncio.trio_as_aio(wait)())
 
     @property
     def server_major(self) -> int:
