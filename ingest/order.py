@@ -15,7 +15,7 @@ class Order:
     """The unsettled batches of one chunk, by first byte. `keyed`: whether the order matters at all."""
 
     def __init__(self, *, keyed: bool) -> None:
-        self._keyed = keyed
+        self.keyed = keyed
         self._unsettled: set[int] = set()
         self._changed = trio.Event()
 
@@ -31,5 +31,5 @@ class Order:
 
     async def turn(self, start: int) -> None:
         """Wait until no earlier batch is unsettled; returns at once where the order does not matter."""
-        while self._keyed and min(self._unsettled) < start:
+        while self.keyed and min(self._unsettled) < start:
             await self._changed.wait()

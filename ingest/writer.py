@@ -7,7 +7,7 @@ the chunk run says what becomes of the chunk when it gives up.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import structlog
@@ -29,8 +29,14 @@ FIRST_DELAY_S = 0.01
 LONGEST_DELAY_S = 5.0
 
 
-async def run(receive: trio.MemoryReceiveChannel[Batch], work: Work, account: Account, order: Order) -> None:
-    """Load batches until the reader closes its end.
+async def run(
+    receive: trio.MemoryReceiveChannel[Batch],
+    work: Work,
+    account: Account,
+    order: Order,
+    is_spare: Callable[[], bool] = lambda: False,
+) -> None:
+    """Load batches until the reader closes its end, or until `is_spare` says so after one of them.
 
     Raises ConflictError after MAX_CONFLICTS, LeaseLost (also when the job was stopped for its rejects),
     PermanentError, AccountingError. Cancelled, the batch at hand is rolled back.
@@ -46,6 +52,8 @@ async def run(receive: trio.MemoryReceiveChannel[Batch], work: Work, account: Ac
             _log_result(batch, result, trio.current_time() - began)
             if result is not None and result.rejected and batch.chunk.has_budget:
                 await _enforce_budget(batch, work)
+            if is_spare():
+                return
 
 
 def _learn(batch: Batch, result: BatchResult | None, work: Work) -> None:
@@ -66,7 +74,7 @@ async def _load(batch: Batch, work: Work, order: Order) -> BatchResult | None:
     while True:
         try:
             await order.turn(batch.range.start)
-            async with work.connections:
+            async with work.lanes.through(len(batch.data)):
                 with work.metrics.trying("isolated" if isolated else way_of(batch)):
                     result = await load(work.database, batch)
             work.metrics.committed(batch.chunk.spec.dataset, result)

@@ -17,6 +17,7 @@ from asyncpg import Record as Record
 
 from ingest.database.bulk import copy_source
 from ingest.database.errors import from_postgres
+from ingest.database.slots import Slots
 from ingest.errors import PermanentError, RowError
 
 if TYPE_CHECKING:
@@ -44,14 +45,14 @@ class CopyResult:
 class Session:
     """One connection, for the length of a unit of work. Errors are asyncpg's here; they are mapped at the crossing."""
 
-    def __init__(self, connection: PoolConnectionProxy, slots: asyncio.Semaphore) -> None:
+    def __init__(self, connection: PoolConnectionProxy, slots: Slots) -> None:
         self._connection = connection
         self._slots = slots
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
         """Do what keeps the server busy while no more than the database's `slots` sessions do the same."""
-        async with self._slots:
+        async with self._slots.hold():
             yield
 
     async def aside(self, work: Callable[[], T]) -> T:
