@@ -21,6 +21,8 @@ Reason = Literal["climb", "trial", "return", "conflict", "lock", "unavailable", 
 
 # What a writer costs (connections, memory, the others' latency), as an exponent: twice the writers must bring 3.5 %.
 PRICE = 0.05
+# And so much more, or measurements that are a few percent off would carry the number up where all are alike.
+MARGIN = 1.02
 # Below this share of the writers at work, something else holds the load up.
 LIMITED = 0.75
 # What comes right after a change is not measured: connections are opened, writers find their places.
@@ -94,7 +96,7 @@ class Level:
 
         More writers have to bring their price. Fewer have to bring as much: what they spare is no reason to be slower.
         """
-        price: float = max(1.0, self.writers / other.writers) ** PRICE
+        price: float = MARGIN * (self.writers / other.writers) ** PRICE if self.writers > other.writers else 1.0
         return self.rate / (other.rate * price) if other.rate else 1.0
 
 
