@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 
 class Slots:
@@ -20,18 +18,21 @@ class Slots:
         self._held = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
 
-    @asynccontextmanager
-    async def hold(self) -> AsyncIterator[None]:
-        """Hold a slot; cancelled while it waits, it holds none."""
+    async def acquire(self) -> None:
+        """Wait for a slot; cancelled, none is held. Whoever has one gives it back by `release`, once."""
         self._waiting.append(turn := asyncio.get_running_loop().create_future())
         self._serve()
         try:
             await turn
-            yield
-        finally:
+        except asyncio.CancelledError:
             if not turn.cancelled():
-                self._held -= 1
-                self._serve()
+                self.release()
+            raise
+
+    def release(self) -> None:
+        """Give a slot back."""
+        self._held -= 1
+        self._serve()
 
     def _serve(self) -> None:
         while self._waiting and self._held < self.limit:
