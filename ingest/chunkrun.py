@@ -93,9 +93,12 @@ async def _load(chunk: Chunk, work: Work, account: Account, outcome: Outcome) ->
         # Ours stays open beside the clones: when the last writer fails, the reader is cancelled and not told that
         # nobody reads any more, an error that would hide the writer's and belong to nobody.
         with receive, work.metrics.channel(receive):
-            for _ in range(work.settings.writer_count):
-                nursery.start_soon(writer.run, receive.clone(), work, account, order)
-            complete = await reader.run(chunk, work, send, account, order)
+
+            def begin() -> None:
+                nursery.start_soon(writer.run, receive.clone(), work, account, order, crew.is_spare)
+
+            with work.lanes.crew(begin, in_order=order.keyed) as crew:
+                complete = await reader.run(chunk, work, send, account, order, crew.hire)
     outcome.complete = complete
 
 

@@ -25,7 +25,7 @@ class Order:
     """The unsettled batches of one chunk, by first byte. `keyed`: whether the order matters at all."""
 
     def __init__(self, *, keyed: bool) -> None:
-        self._keyed = keyed
+        self.keyed = keyed
         self._unsettled: set[int] = set()
         self._begun: set[int] = set()
         self._changed = trio.Event()
@@ -42,12 +42,12 @@ class Order:
 
     async def turn(self, start: int) -> None:
         """Wait until no earlier batch is unsettled; returns at once where the order does not matter."""
-        while self._keyed and min(self._unsettled) < start:
+        while self.keyed and min(self._unsettled) < start:
             await self._changed.wait()
 
     async def begin(self, start: int) -> None:
         """Wait until all earlier batches have begun or are settled, then begin; `settle` or `stop` must follow."""
-        while self._keyed and not self._elders(start) <= self._begun:
+        while self.keyed and not self._elders(start) <= self._begun:
             await self._changed.wait()
         self._begun.add(start)
         self._change()
@@ -60,7 +60,7 @@ class Order:
     async def turn_within(self, start: int) -> None:
         """Wait for the turn of a batch that has begun. Raises GaveWay when an earlier one has to begin again."""
         with trio.move_on_after(LONGEST_REST_S):
-            while self._keyed and (elders := self._elders(start)):
+            while self.keyed and (elders := self._elders(start)):
                 if not elders <= self._begun:
                     raise GaveWay("a batch before this one begins again")
                 await self._changed.wait()

@@ -30,7 +30,7 @@ from ingest.heartbeat import Pulse
 from ingest.idempotency import RequestKeys
 from ingest.jobs import Jobs
 from ingest.keys import Keys, check_reachable
-from ingest.measuring import Measuring
+from ingest.measuring import Measuring, writers_of
 from ingest.memory import give_back, settle_down
 from ingest.metrics import Metrics, watch_loop
 from ingest.queue import Queue
@@ -199,6 +199,7 @@ class Service:
             chunks=in_flight.chunks,
             batches_in_flight=BatchesInFlight(queued=in_flight.queued, writing=in_flight.writing),
             last_batch_s=round(in_flight.last_batch_s, 4) if in_flight.last_batch_s is not None else None,
+            writers=writers_of(work),
         )
 
     async def queue(self) -> QueueStatistics:

@@ -11,26 +11,24 @@ from uuid_utils.compat import uuid7
 from ingest.accounts import Accounts
 from ingest.database import Database
 from ingest.events import Wake
+from ingest.lanes import Lanes
 from ingest.leases import Leases
 from ingest.metrics import Metrics
 from ingest.queue import Queue
 from ingest.settings import Settings
 from ingest.storage import Storage
 
-# Writers that may open or commit a batch while `writer_count` others copy theirs.
-PIPELINED_WRITERS = 2
-
 
 @dataclass(slots=True, kw_only=True)
 class Work:
-    """One worker's shared state. `connections` bounds those that its writers hold, over all chunk runs."""
+    """One worker's shared state. `lanes` bounds what its writers do at once, over all chunk runs."""
 
     settings: Settings
     database: Database
     queue: Queue
     storage: Storage
     stop: trio.Event  # set once, by whoever asks the worker to drain; never cleared
-    connections: trio.CapacityLimiter
+    lanes: Lanes
     metrics: Metrics
     accounts: Accounts = field(default_factory=Accounts)
     leases: Leases = field(default_factory=Leases)
@@ -56,5 +54,5 @@ def create_work(
         queue=Queue(database, uuid7(), queue),
         storage=storage,
         stop=stop,
-        connections=trio.CapacityLimiter(settings.writer_count + PIPELINED_WRITERS),
+        lanes=Lanes(settings.writer_count),
     )

@@ -7,7 +7,7 @@ the chunk run says what becomes of the chunk when it gives up.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -32,8 +32,14 @@ FIRST_DELAY_S = 0.01
 LONGEST_DELAY_S = 5.0
 
 
-async def run(receive: trio.MemoryReceiveChannel[Batch], work: Work, account: Account, order: Order) -> None:
-    """Load batches until the reader closes its end.
+async def run(
+    receive: trio.MemoryReceiveChannel[Batch],
+    work: Work,
+    account: Account,
+    order: Order,
+    is_spare: Callable[[], bool] = lambda: False,
+) -> None:
+    """Load batches until the reader closes its end, or until `is_spare` says so after one of them.
 
     Raises ConflictError after MAX_CONFLICTS, LeaseLost (also when the job was stopped for its rejects),
     PermanentError, AccountingError. Cancelled, the batch at hand is rolled back.
@@ -48,6 +54,8 @@ async def run(receive: trio.MemoryReceiveChannel[Batch], work: Work, account: Ac
             _log_result(batch, result, trio.current_time() - began)
             if result is not None and result.rejected and batch.chunk.has_budget:
                 await _enforce_budget(batch, work)
+            if is_spare():
+                return
 
 
 async def _load(batch: Batch, work: Work, order: Order) -> BatchResult | None:
@@ -102,7 +110,7 @@ class _Attempt:
             await self.order.turn(start)
         await self.order.begin(start)
         try:
-            async with self.work.connections:
+            async with self.work.lanes.through(len(self.batch.data)):
                 with self.work.metrics.trying(way):
                     result = await self._load()
         except BaseException:

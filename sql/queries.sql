@@ -13,6 +13,14 @@ SELECT byte_start FROM ingest.ledger WHERE chunk_id = $1;
 -- name: is_committed
 SELECT EXISTS (SELECT FROM ingest.ledger WHERE chunk_id = $1 AND byte_start = $2);
 
+-- name: batches_waiting_for_locks
+-- How many batches of these chunks wait for somebody's lock. Not counted: a table that is being made longer, for which
+-- each waits its turn, and how long shows in what they load.
+SELECT count(*) FROM pg_stat_activity
+ WHERE wait_event_type = 'Lock' AND wait_event <> 'extend'
+   AND application_name IN (SELECT format('ingest chunk %s epoch %s', chunk, epoch)
+                              FROM unnest($1::bigint[], $2::integer[]) AS held (chunk, epoch));
+
 -- name: renew_leases
 SELECT ingest.renew_leases($1, $2, $3, $4) AS chunk_id;
 

@@ -20,7 +20,7 @@ LAYERS = {
     5: {"service", "stopping", "localload", "measuring"},
     4: {"web"},
     3: {"poller", "chunkrun", "reader", "writer", "heartbeat", "janitor", "worker", "work", "leases", "order",
-        "wholefile"},
+        "wholefile", "lanes", "tuner"},
     2: {"receiving", "resumable", "held", "holding", "follower", "finishing", "uploadrows", "sources", "admission", "upload",
         "cutter", "tableend", "intake",
         "jobs", "jobviews", "queue", "loading", "datasets", "targets", "keys", "storage", "objects", "spool", "events", "rejects",
@@ -29,7 +29,7 @@ LAYERS = {
     0: {
         "definitions", "detecting",
         "caller", "apikey", "session", "job", "spec", "budget", "formats", "formula", "chunk", "batch", "reject",
-        "accounts", "dialect", "dialectoptions", "encodings", "header", "opening", "splitter", "bits", "settings",
+        "accounts", "climbing", "dialect", "dialectoptions", "encodings", "header", "opening", "splitter", "bits", "settings",
         "variables", "errors", "reading",
         "compression", "unpacking", "digests", "uploadoptions",
     },

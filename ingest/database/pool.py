@@ -7,7 +7,6 @@ back, and no half-finished protocol state ever returns to the pool.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import trio_asyncio
 
 from ingest.database.errors import mapped
 from ingest.database.session import Record, Session
+from ingest.database.slots import Slots
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
@@ -61,7 +61,7 @@ class Database:
         self.reserved = reserved or self
         self._pool = pool
         self._loop = loop
-        self._slots = asyncio.Semaphore(slots)
+        self._slots = Slots(slots)
 
     async def run(self, unit: Callable[[Session], Awaitable[T]]) -> T:
         """Run a unit of work on a connection of the pool. Raises DatabaseError; cancellation closes the connection."""
@@ -97,6 +97,10 @@ class Database:
     async def cross(self, function: Callable[..., Awaitable[T]], *args: object) -> T:
         """Call an asyncio-flavoured function from Trio."""
         return await trio_asyncio.aio_as_trio(function, loop=self._loop)(*args)  # type: ignore[no-any-return]
+
+    def allow(self, slots: int) -> None:
+        """Let so many sessions keep the server busy with batches at once from now on."""
+        self._slots.limit = slots
 
     def statistics(self) -> PoolStatistics:
         """Return how many connections there are."""

@@ -18,6 +18,7 @@ from asyncpg import Record as Record
 
 from ingest.database.bulk import copy_source
 from ingest.database.errors import from_postgres
+from ingest.database.slots import Slots
 from ingest.errors import PermanentError, RowError
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class CopyResult:
 class Session:
     """One connection, for the length of a unit of work. Errors are asyncpg's here; they are mapped at the crossing."""
 
-    def __init__(self, connection: PoolConnectionProxy, slots: asyncio.Semaphore) -> None:
+    def __init__(self, connection: PoolConnectionProxy, slots: Slots) -> None:
         self._connection = connection
         self._slots = slots
         self._has_slot = False

@@ -22,12 +22,13 @@ WIDTH = 120
 
 # Defaults that the README says in words.
 IN_WORDS = {
+    "WORKER_CONCURRENT_BATCHES": "processors + 1, to 16",
     "DATABASE_URL": "embedded",
     "STORAGE_URL": "in `INGEST_HOME`",
     "INGEST_DATASETS": "none",
     "INGEST_SOURCE_ROOTS": "none",
     "INGEST_TABLE_SCHEMAS": "`public` on loopback",
-    "DATABASE_POOL_SIZE": "writers + 8",
+    "DATABASE_POOL_SIZE": "writers + 8; 24 for `auto`",
 }
 
 
