@@ -109,6 +109,8 @@ class JobRows(Protocol):
 
     async def complete_upload(self, job_id: UUID, *, bytes_total: int, sha256: bytes, records: int) -> JobView: ...
 
+    async def receive(self, new: NewJob, cuts: Sequence[ChunkCut], *, sha256: bytes) -> JobView: ...
+
     async def fail_upload(self, job_id: UUID, error: IngestError) -> None: ...
 
     async def get(self, job_id: UUID) -> JobView | None: ...
@@ -144,19 +146,22 @@ class Admission:
             max_record_bytes=self.settings.max_record_bytes,
         )
 
-    async def new_job(
-        self, job_id: UUID, header: Header, detected: Detected | None, *, compression: Compression | None = None
-    ) -> NewJob:
-        """Check the header against the dataset and return the job that may be written.
+    def plan(self, header: Header, detected: Detected | None) -> LoadSpec:
+        """Check the header against the dataset and return how the file is loaded. Raises FileError, RequestError."""
+        dialect = detected.dialect if detected else self.options.dialect
+        spec = self._planned(header, replace(dialect, encoding=header.encoding))
+        spec = replace(spec, max_record_bytes=self.settings.max_record_bytes)
+        if detected is None:
+            return spec
+        return replace(spec, evidence=detected.evidence, pinned_by=detected.options)
 
-        Raises FileError for the header, RequestError (E_PARENT, E_DATASET_TABLE), DatabaseError.
+    async def new_job(self, job_id: UUID, spec: LoadSpec, *, compression: Compression | None = None) -> NewJob:
+        """Check what a plan needs and return the job that may be written.
+
+        Raises RequestError (E_PARENT, E_DATASET_TABLE), DatabaseError.
         """
         options = self.options
-        dialect = detected.dialect if detected else self.options.dialect
-        spec = await self.target.ready(self._plan(header, replace(dialect, encoding=header.encoding)))
-        spec = replace(spec, max_record_bytes=self.settings.max_record_bytes)
-        if detected is not None:
-            spec = replace(spec, evidence=detected.evidence, pinned_by=detected.options)
+        spec = await self.target.ready(spec)
         await self._check_parent(spec.dataset)
         if spec.certainty is not None:
             facts = {"dataset": spec.dataset, "platform": spec.platform, "certainty": spec.certainty}
@@ -215,7 +220,7 @@ class Admission:
             await trio.sleep(CATCH_UP_S)
             await waiting()
 
-    def _plan(self, header: Header, dialect: Dialect) -> LoadSpec:
+    def _planned(self, header: Header, dialect: Dialect) -> LoadSpec:
         dataset, options = with_sample(self.target.dataset, header, dialect), self.options
         names = header.names or self._names_of_no_header(dataset, header)
         try:

@@ -147,7 +147,7 @@ class Follower:
     async def _accept(self, header: Header) -> Cutter:
         """Write the job, unless an earlier follower did, and cut what came with the header."""
         if self._spec is None:
-            new = await self._admission.new_job(self._job_id, header, self._opening.detected)
+            new = await self._admission.new_job(self._job_id, self._admission.plan(header, self._opening.detected))
             check_encoding(new.spec.dialect.encoding)
             await self._admission.jobs.create(new)
             self._spec = new.spec

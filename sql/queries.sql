@@ -106,6 +106,10 @@ SELECT reason FROM refusal;
 -- name: add_chunk
 SELECT ingest.add_chunk($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13);
 
+-- name: receive_job
+SELECT * FROM ingest.receive_job($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21,
+                                 $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34);
+
 -- name: touch_upload
 UPDATE ingest.jobs SET bytes_received = greatest(bytes_received, $2), updated_at = clock_timestamp()
  WHERE id = $1 AND state = 'receiving' RETURNING true;

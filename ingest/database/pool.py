@@ -123,7 +123,8 @@ class Database:
         await self._pool.release(connection, timeout=RELEASE_S)
 
     async def _with_connection(self, unit: Callable[[Session], Awaitable[T]]) -> T:
-        connection = await self._pool.acquire(timeout=ACQUIRE_S)
+        # A limit costs a task and a timer of asyncio's: only those who may have to wait pay for it.
+        connection = await self._pool.acquire(timeout=None if self._pool.get_idle_size() else ACQUIRE_S)
         try:
             return await unit(Session(connection, self._slots))
         except Exception:
