@@ -19,6 +19,9 @@ SELECT ingest.renew_leases($1, $2, $3, $4) AS chunk_id;
 -- name: commit_batch
 SELECT ingest.commit_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11);
 
+-- name: commit_only_batch
+SELECT ingest.commit_only_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11);
+
 -- name: commit_batch_with_rejects
 SELECT ingest.commit_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) AS outcome, stored
   FROM ingest.store_rejects($12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26) AS stored;
@@ -291,7 +294,8 @@ SELECT at, actor, action, detail FROM ingest.audit WHERE job_id = $1 ORDER BY id
 
 -- name: fate_of_chunk
 -- Why the chunk $1 is no longer that of the claim with epoch $2. One that was paused may have been resumed since.
-SELECT coalesce((SELECT CASE WHEN c.error_code = 'E_WORKER_LOST' OR c.epoch > $2 AND c.state = 'completed' THEN 'taken over'
+SELECT coalesce((SELECT CASE WHEN c.epoch = $2 AND c.state = 'completed' THEN 'finished'
+                             WHEN c.error_code = 'E_WORKER_LOST' OR c.epoch > $2 AND c.state = 'completed' THEN 'taken over'
                              WHEN c.epoch > $2 OR c.state = 'pending' THEN 'paused' ELSE j.state END
                    FROM ingest.chunks c JOIN ingest.jobs j ON j.id = c.job_id WHERE c.id = $1), 'deleted');
 
