@@ -152,13 +152,14 @@ async def commit_batch(session: Session, batch: Batch, result: BatchResult) -> N
 
 
 async def commit_only_batch(session: Session, batch: Batch, result: BatchResult) -> None:
-    """Do the same for the only batch of a chunk and finish the chunk; the COMMIT that follows waits for the disk.
+    """Do the same for the only batch of a chunk, finish the chunk, and commit: all in one trip.
 
     Raises AccountingError, too, when the ledger does not cover the chunk.
     """
-    outcome = await session.value(statement("commit_only_batch"), *_line(batch, result))
-    _check(outcome, batch)
-    if outcome != "finished":
+    numbers = ", ".join(map(str, map(int, _line(batch, result))))
+    outcome = await session.commit_by(f"SELECT ingest.commit_only_batch({numbers})")
+    if outcome is not None:
+        _check(outcome, batch)
         raise AccountingError("the ledger does not cover the chunk")
 
 

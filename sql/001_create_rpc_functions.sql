@@ -252,12 +252,13 @@ BEGIN
     RETURN 'finished';
 END $$;
 
--- The only batch of a chunk, and its finish, in one transaction: what both return. The commit that follows must bring it to
--- the disk, since the chunk's object is removed then. Its lock comes first, and not after the weaker one of the batch.
+-- The only batch of a chunk, and its finish, in one transaction. The COMMIT that follows in the same trip brings it to the
+-- disk, since the chunk's object is removed then; what forbids it is raised: 'stale', 'duplicate' or 'gap', as both say it.
+-- The lock of the finish comes first, and not after the weaker one of the batch.
 CREATE OR REPLACE FUNCTION ingest.commit_only_batch(
     p_chunk bigint, p_epoch bigint, p_start bigint, p_end bigint, p_first_line bigint, p_records bigint,
     p_inserted bigint, p_updated bigint, p_unchanged bigint, p_skipped bigint, p_rejected bigint)
-RETURNS text LANGUAGE plpgsql AS $$
+RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     v_outcome text;
 BEGIN
@@ -268,7 +269,9 @@ BEGIN
         PERFORM set_config('synchronous_commit', 'on', true);
         v_outcome := ingest.finish_chunk(p_chunk, p_epoch);
     END IF;
-    RETURN v_outcome;
+    IF v_outcome <> 'finished' THEN
+        RAISE EXCEPTION '%', v_outcome USING ERRCODE = 'IN001';
+    END IF;
 END $$;
 
 -- The chunks of a job that is loaded as a whole, for whoever holds its first one; what an earlier try found is forgotten,

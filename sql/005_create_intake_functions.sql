@@ -96,12 +96,14 @@ DECLARE
     v_job ingest.jobs;
     v_whole boolean;
 BEGIN
-    refusal := ingest.job_refusal(p_key);
-    IF refusal IS NOT NULL THEN
-        RETURN;
+    IF p_key IS NOT NULL THEN
+        refusal := ingest.job_refusal(p_key);
+        IF refusal IS NOT NULL THEN
+            RETURN;
+        END IF;
     END IF;
     outcome := 'gone';
-    IF NOT ingest.is_served(p_request_key, p_request_part) THEN
+    IF p_request_key IS NULL OR NOT ingest.is_served(p_request_key, p_request_part) THEN
         v_job.dataset := p_dataset;
         v_job.owner := p_owner;
         duplicate := ingest.find_duplicate(v_job, p_sha256);

@@ -19,9 +19,6 @@ SELECT ingest.renew_leases($1, $2, $3, $4) AS chunk_id;
 -- name: commit_batch
 SELECT ingest.commit_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11);
 
--- name: commit_only_batch
-SELECT ingest.commit_only_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11);
-
 -- name: commit_batch_with_rejects
 SELECT ingest.commit_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) AS outcome, stored
   FROM ingest.store_rejects($12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26) AS stored;
@@ -395,30 +392,29 @@ SELECT n.nspname AS schema, c.relname AS table, obj_description(c.oid, 'pg_class
  ORDER BY 1, 2;
 
 -- name: columns_of_table
+-- In each row also `order_columns`: the columns through which one row of the table can be in the way of another, or be needed
+-- by it: those of unique and exclusion indexes, and of references to the table itself. '' stands for what is computed, from
+-- whatever columns.
+WITH found AS MATERIALIZED (
+     SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+      WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p'))
 SELECT a.attname AS name, format_type(a.atttypid, a.atttypmod) AS type, a.attnotnull AS not_null,
        (a.atthasdef AND a.attgenerated = '') OR a.attidentity <> '' AS has_default,
        a.attgenerated <> '' AS generated,
-       coalesce(a.attnum = ANY (k.conkey), false) AS is_key
-  FROM pg_class c
-  JOIN pg_namespace n ON n.oid = c.relnamespace
-  JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-  LEFT JOIN pg_constraint k ON k.conrelid = c.oid AND k.contype = 'p'
- WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p')
+       coalesce(a.attnum = ANY (k.conkey), false) AS is_key,
+       ARRAY(SELECT CASE WHEN o.attname IS NULL OR o.attgenerated <> '' THEN '' ELSE o.attname::text END
+               FROM found f
+              CROSS JOIN LATERAL (SELECT relid FROM pg_partition_tree(f.oid) UNION SELECT f.oid) AS part
+              CROSS JOIN LATERAL (
+                    SELECT unnest(indkey) AS attnum FROM pg_index WHERE indrelid = part.relid AND (indisunique OR indisexclusion)
+                     UNION
+                    SELECT unnest(conkey) FROM pg_constraint
+                     WHERE contype = 'f' AND conrelid = part.relid AND confrelid = f.oid) AS u
+               LEFT JOIN pg_attribute o ON o.attrelid = part.relid AND o.attnum = u.attnum AND u.attnum > 0) AS order_columns
+  FROM found
+  JOIN pg_attribute a ON a.attrelid = found.oid AND a.attnum > 0 AND NOT a.attisdropped
+  LEFT JOIN pg_constraint k ON k.conrelid = found.oid AND k.contype = 'p'
  ORDER BY a.attnum;
-
--- name: order_columns
--- The columns through which one row of a table can be in the way of another, or be needed by it: those of unique and
--- exclusion indexes, and of references to the table itself. '' stands for what is computed, from whatever columns.
-SELECT CASE WHEN a.attname IS NULL OR a.attgenerated <> '' THEN '' ELSE a.attname END AS name
-  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-  CROSS JOIN LATERAL (SELECT relid FROM pg_partition_tree(c.oid) UNION SELECT c.oid) AS part
-  CROSS JOIN LATERAL (
-       SELECT unnest(indkey) AS attnum FROM pg_index WHERE indrelid = part.relid AND (indisunique OR indisexclusion)
-        UNION
-       SELECT unnest(conkey) FROM pg_constraint WHERE contype = 'f' AND conrelid = part.relid AND confrelid = c.oid) AS k
-  LEFT JOIN pg_attribute a ON a.attrelid = part.relid AND a.attnum = k.attnum AND k.attnum > 0
- WHERE n.nspname = $1 AND c.relname = $2
- GROUP BY 1;
 
 -- name: save_definition
 SELECT ingest.save_definition($1, $2, $3);

@@ -16,7 +16,7 @@ import trio_asyncio
 from ingest.database.errors import mapped
 from ingest.database.notices import NoticingConnection
 from ingest.database.pool import Database
-from ingest.database.turns import take_many_at_once
+from ingest.database.turns import hasten
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
@@ -84,7 +84,7 @@ async def open_loop() -> AsyncIterator[trio_asyncio.TrioEventLoop]:
     failure: Exception | None = None
     async with trio_asyncio.open_loop() as loop:
         loop.set_exception_handler(_log_loop_error)
-        take_many_at_once(loop)
+        hasten(loop)
         try:
             yield loop
         except Exception as error:  # raised again below; cancellation is no Exception and passes

@@ -119,7 +119,8 @@ async def _load(database: Database, batch: Batch, way: Way) -> BatchResult:
         async with session.slot():
             result = await way(session, batch, begin(batch))
         result = await close_batch(session, batch, result)
-        await session.commit()
+        if not result.finished:
+            await session.commit()
         return result
 
     return await database.run(unit)

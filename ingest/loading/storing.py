@@ -14,7 +14,8 @@ from ingest.reject import Reject
 async def close_batch(session: Session, batch: Batch, result: BatchResult) -> BatchResult:
     """Write rejects, fence and ledger line in one trip, before COMMIT; returns the result with the rejects stored.
 
-    A clean batch that is all of its chunk finishes it. Raises LeaseLost, AlreadyCommitted, AccountingError.
+    A clean batch that is all of its chunk finishes it, and is committed by the same trip. Raises LeaseLost,
+    AlreadyCommitted, AccountingError.
     """
     if batch.is_all and not result.rejected:
         await commit_only_batch(session, batch, result)
