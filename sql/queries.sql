@@ -148,8 +148,11 @@ SELECT id, sha256, request_fingerprint AS fingerprint FROM ingest.jobs
 -- name: fail_upload
 SELECT ingest.fail_upload($1, $2, $3);
 
--- name: fail_silent_uploads
-SELECT ingest.fail_silent_uploads($1) AS job_id;
+-- name: end_uploads
+-- Fail the uploads that have been silent for $1, and forget the resumable ones whose time is over: the jobs of both.
+SELECT ingest.fail_silent_uploads($1) AS job_id, false AS expired
+ UNION ALL
+SELECT ingest.expire_uploads(), true;
 
 -- name: jobs_by_id
 -- Jobs with the progress of their chunks and, for chunks at work, of their ledger; for jobs at work with their latest pace.
@@ -378,9 +381,6 @@ SELECT ingest.refuse_upload($1, $2, $3, $4);
 
 -- name: remove_upload
 SELECT state FROM ingest.remove_upload($1, $2, $3);
-
--- name: expire_uploads
-SELECT ingest.expire_uploads() AS job_id;
 
 -- name: unfinished_job_of_queue
 SELECT id, state FROM ingest.jobs WHERE queue = $1 AND state IN ('pending', 'processing') ORDER BY created_at DESC LIMIT 1;

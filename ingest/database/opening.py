@@ -75,7 +75,12 @@ async def open_database(dsn: str, *, pool_size: int, slots: int = 2, name: str =
     async with open_loop() as loop:
         async with _pool(loop, dsn, pool_size, name) as pool, _pool(loop, dsn, 1, f"{name} heartbeat") as single:
             reserved = Database(single, loop, dsn, name)
-            yield Database(pool, loop, dsn, name, slots=slots, reserved=reserved)
+            database = Database(pool, loop, dsn, name, slots=slots, reserved=reserved)
+            try:
+                yield database
+            finally:
+                with trio.move_on_after(CLOSE_S, shield=True), mapped():
+                    await database.close()
 
 
 @asynccontextmanager

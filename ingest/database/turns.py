@@ -1,7 +1,7 @@
 """The loop of trio-asyncio, made to cost less: for a single statement it takes a dozen callbacks.
 
 Each callback is a turn of its loop: a trip through Trio's scheduler and, by way of epoll, through the kernel. asyncio
-itself runs all that wait in one turn, and so do we. Nor is a socket watched again only when all callbacks have run: what
+itself runs all that wait in one turn, and so do we. Nor is a socket left unwatched until all callbacks have run: what
 had come was read by then.
 """
 

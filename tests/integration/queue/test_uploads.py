@@ -140,9 +140,9 @@ async def test_uploads_whose_receiver_died(database: Database, psql: Psql) -> No
     """Silent for too long: failed, their chunks gone; the others are left alone."""
     silent, alive = await receive(database, [ONE]), await receive(database, [ONE])
     psql(f"update ingest.jobs set updated_at = now() - interval '10 min' where id = '{silent}'")
-    rows = await database.fetch(statement("fail_silent_uploads"), timedelta(minutes=5))
+    rows = await database.fetch(statement("end_uploads"), timedelta(minutes=5))
     assert [row["job_id"] for row in rows] == [silent]
-    assert await database.fetch(statement("fail_silent_uploads"), timedelta(minutes=5)) == []
+    assert await database.fetch(statement("end_uploads"), timedelta(minutes=5)) == []
     assert (await state_of(database, silent), await state_of(database, alive)) == (JobState.FAILED, JobState.RECEIVING)
     assert psql(f"select count(*) from ingest.chunks where job_id = '{silent}'") == "0"
 
