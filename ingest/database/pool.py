@@ -152,7 +152,7 @@ class Database:
     async def _take(self) -> PoolConnectionProxy:
         while self._spare:
             connection = self._spare.pop()
-            if not connection.is_closed():
+            if _is_usable(connection):
                 return connection
             await self._pool.release(connection)
         # A limit costs a task and a timer of asyncio's: only those who may have to wait pay for it.
@@ -161,7 +161,7 @@ class Database:
     async def _put_back(self, connection: PoolConnectionProxy) -> None:
         # Nobody may be waiting for one: as long as the pool can give another, nobody is.
         is_free = self._pool.get_idle_size() or self._pool.get_size() < self._pool.get_max_size()
-        if is_free and len(self._spare) < MOST_SPARE and connection._con._protocol.queries_count < WORN:
+        if is_free and len(self._spare) < MOST_SPARE and _is_usable(connection):
             self._spare.append(connection)
         else:
             await self._pool.release(connection, timeout=RELEASE_S)
@@ -188,6 +188,12 @@ class Held:
         except BaseException:
             _terminate(self._connection)
             raise
+
+
+def _is_usable(connection: PoolConnectionProxy) -> bool:
+    """Tell whether a connection is there and not worn; one that was lost has left the pool by itself."""
+    own = connection._con
+    return own is not None and not own.is_closed() and own._protocol.queries_count < WORN
 
 
 async def _roll_back(connection: PoolConnectionProxy) -> None:
