@@ -69,5 +69,5 @@ async def _renew(work: Work, pulse: Pulse) -> None:
         if lease.chunk.id in renewed:
             # From before the statement was sent: the database's clock started to count no earlier.
             lease.scope.deadline = began + work.settings.lease_ttl_s
-        else:
+        elif not lease.ending:
             lease.scope.cancel(reason="lease lost")

@@ -15,12 +15,17 @@ import trio
 from ingest.chunk import Chunk
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Lease:
-    """A chunk that is being run, and the scope that ends the run."""
+    """A chunk that is being run, and the scope that ends the run.
+
+    `ending`: the run is about to give the lease up by a transaction of its own, which the fence guards. Then a lease
+    that is gone is no reason to cancel the run; silence still is.
+    """
 
     chunk: Chunk
     scope: trio.CancelScope
+    ending: bool = False
 
 
 class Leases:
@@ -34,6 +39,11 @@ class Leases:
 
     def __len__(self) -> int:
         return len(self._held)
+
+    def end(self, chunk: Chunk) -> None:
+        """Note that the run of a chunk is about to give its lease up."""
+        if lease := self._held.get(chunk.id):
+            lease.ending = lease.chunk.epoch == chunk.epoch
 
     @contextmanager
     def hold(self, chunk: Chunk, ttl_s: float) -> Iterator[Lease]:

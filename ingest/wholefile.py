@@ -106,6 +106,8 @@ class _Whole:
         if self._bytes_tried < self._bytes_left:
             return False
         await self._check_budget(0)
+        # From its own COMMIT on the lease is gone: heard of before that COMMIT's answer, it would look like a loss.
+        self._work.leases.end(self._lead)
         if self._lead.mode is JobMode.ATOMIC:
             await self._held.run(self._publish)
             self._work.metrics.committed(self._lead.spec.dataset, sum(self._results.values(), BatchResult()))

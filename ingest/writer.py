@@ -25,6 +25,8 @@ log = structlog.get_logger(__name__)
 
 # A deadlock or lock timeout is tried again this often before the chunk's try counts as failed.
 MAX_CONFLICTS = 20
+# How long the answer about the budget is waited for once the run is being torn down.
+ANSWER_S = 2.0
 FIRST_DELAY_S = 0.01
 LONGEST_DELAY_S = 5.0
 
@@ -100,8 +102,11 @@ async def _load(batch: Batch, work: Work, order: Order) -> BatchResult | None:
 
 async def _enforce_budget(batch: Batch, work: Work) -> None:
     """Stop the job when its rejects are too many. Raises LeaseLost when it was: the chunk is no longer ours."""
+    stopped = False
     try:
-        stopped = await work.queue.enforce_budget(batch.chunk)
+        # Stopping the job ends our own lease too, often before the answer is here; it should still be told who did it.
+        with trio.move_on_after(ANSWER_S, shield=True):
+            stopped = await work.queue.enforce_budget(batch.chunk)
     except (ConflictError, UnavailableError) as error:
         log.warning("budget_not_checked", code=error.code, sqlstate=error.sqlstate)  # the next batch asks again
         return

@@ -29,8 +29,7 @@ def joined(columns: Sequence[Texts]) -> tuple[str, str, list[str]]:
 
 def array_of(column: int, end: int, null: int) -> str:
     """Return the SQL for the text[] that `joined` made of a column, given the numbers of the three parameters."""
-    # The last text's end leaves one element too many; without it, one empty text would be no element at all.
-    return f"trim_array(string_to_array(${column}::text, ${end}::text, ${null}::text), 1)"
+    return f"ingest.texts(${column}::text, ${end}::text, ${null}::text)"
 
 
 def _packed(column: Texts, end: str, null: str) -> str:

@@ -50,12 +50,23 @@ class Session:
     def __init__(self, connection: PoolConnectionProxy, slots: asyncio.Semaphore) -> None:
         self._connection = connection
         self._slots = slots
+        self._has_slot = False
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
         """Do what keeps the server busy while no more than the database's `slots` sessions do the same."""
-        async with self._slots:
+        await self._slots.acquire()
+        self._has_slot = True
+        try:
             yield
+        finally:
+            self.leave_slot()
+
+    def leave_slot(self) -> None:
+        """Leave the slot early: what follows keeps us busy rather than the server. Without a slot, do nothing."""
+        if self._has_slot:
+            self._has_slot = False
+            self._slots.release()
 
     async def aside(self, work: Callable[[], T]) -> T:
         """Compute something in a thread: what takes milliseconds would keep the loop from all others meanwhile.

@@ -35,23 +35,22 @@ def refusal(text: str, kind: str, source: str) -> str:
     )
 
 
-async def refused_texts(session: Session, types: Sequence[str], rows: Sequence[tuple[int, Texts]]) -> list[Record]:
+async def refused_texts(session: Session, types: Sequence[str], rows: Sequence[Texts]) -> list[Record]:
     """Return (ordinal, place, sql_state, message) for each text that the type at its place, from 1, refuses.
 
-    `rows`: a number and the texts for each record. Texts of some types, and NULL, can only be tried one by one.
+    `rows`: the texts of each record, numbered from 0. Texts of some types, and NULL, can only be tried one by one.
     """
-    ordinals = [ordinal for ordinal, _ in rows]
     places = [place for place, kind in enumerate(types) if kind not in ANY_TEXT]
     sql = _question(tuple(types))
-    columns = list(zip(*(texts for _, texts in rows), strict=True))
+    columns = list(zip(*rows, strict=True))
     end, null, asked = joined([columns[place] for place in places])
     found: list[Record] = []
     if all(map(SOFT.fullmatch, types)):
-        found = await session.fetch(sql, ordinals, end, null, *asked) if sql else []
+        found = await session.fetch(sql, end, null, *asked) if sql else []
     elif sql:
-        rows_found = await session.attempt(lambda s: s.fetch(sql, ordinals, end, null, *asked))
+        rows_found = await session.attempt(lambda s: s.fetch(sql, end, null, *asked))
         found = [] if isinstance(rows_found, RowError) else rows_found
-    if {row["ordinal"] for row in found}.issuperset(ordinals):
+    if len({row["ordinal"] for row in found}) == len(rows):
         return found
     return await _refused_one_by_one(session, types, rows)
 
@@ -60,16 +59,14 @@ async def refused_texts(session: Session, types: Sequence[str], rows: Sequence[t
 def _question(types: tuple[str, ...]) -> str:
     asking = [(place, kind) for place, kind in enumerate(types, 1) if kind not in ANY_TEXT]
     return " UNION ALL ".join(
-        f"SELECT u.ordinal, {place} AS place, "
-        + refusal("u.value", kind, f"unnest($1::integer[], {array_of(number, 2, 3)}) AS u(ordinal, value)")
-        for number, (place, kind) in enumerate(asking, 4)
+        f"SELECT (u.number - 1)::integer AS ordinal, {place} AS place, "
+        + refusal("u.value", kind, f"unnest({array_of(number, 1, 2)}) WITH ORDINALITY AS u(value, number)")
+        for number, (place, kind) in enumerate(asking, 3)
     )
 
 
-async def _refused_one_by_one(
-    session: Session, types: Sequence[str], rows: Sequence[tuple[int, Texts]]
-) -> list[Record]:
-    ordinals = [ordinal for ordinal, texts in rows for _ in texts]
-    places = [place for _, texts in rows for place in range(1, len(texts) + 1)]
-    values = [text for _, texts in rows for text in texts]
+async def _refused_one_by_one(session: Session, types: Sequence[str], rows: Sequence[Texts]) -> list[Record]:
+    ordinals = [ordinal for ordinal, texts in enumerate(rows) for _ in texts]
+    places = [place for texts in rows for place in range(1, len(texts) + 1)]
+    values = [text for texts in rows for text in texts]
     return await session.fetch(statement("refused_texts_one_by_one"), ordinals, places, values, list(types))

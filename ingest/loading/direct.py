@@ -31,8 +31,10 @@ async def copy_direct(session: Session, batch: Batch, opening: str) -> BatchResu
     )
     if copied.rows == batch.range.records:
         return BatchResult(inserted=copied.rows)
+    session.leave_slot()
     # Of a few all are explained, whether or not all are stored.
-    room = FEW if len(copied.notices) <= FEW else await room_for_rejects(session, batch)
+    few = len(copied.notices) <= FEW
+    room = len(copied.notices) if few else await room_for_rejects(session, batch)
     skipped, rejects = await skipped_records(session, batch, copied, room)
     rejected = len(skipped)
     dropped = batch.range.records - copied.rows - rejected

@@ -50,6 +50,17 @@ def texts(record: bytes, dialect: Dialect) -> Sequence[str | None]:
     return [None if text is None else text.decode() for text in fields(record, dialect)]
 
 
+def texts_of(records: Sequence[bytes], dialect: Dialect) -> list[Sequence[str | None]]:
+    """Return the `texts` of many records; where the module csv can read them all, at half the cost."""
+    lines = [record.decode() for record in records]
+    if not has_plain_quotes(dialect) or any("\r" in line or len(line) >= LONG_CHARS for line in lines):
+        return [texts(record, dialect) for record in records]
+    rows = csv.reader(lines, delimiter=dialect.delimiter, quotechar=dialect.quote)
+    # Where a NULL may be it matters whether it stood in quotes; a blank line is no row to the module.
+    pairs = zip(rows, records, strict=True)
+    return [row if row and dialect.null not in row else texts(record, dialect) for row, record in pairs]
+
+
 def field_at(record: bytes, place: int, dialect: Dialect) -> bytes | None:
     """Return one of the `fields`, by its place from 0; None where there are fewer, too."""
     delimiter, quote = dialect.delimiter.encode(), dialect.quote.encode()

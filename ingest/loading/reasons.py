@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 # What PostgreSQL says of a date holds the date, in any language.
@@ -32,6 +33,7 @@ CODES = {
 BY_CLASS = {"22": "E_TYPE", "23": "E_CONSTRAINT", "54": "E_TOO_LARGE"}
 
 
+@lru_cache(maxsize=256)
 def code_of(sqlstate: str) -> str:
     """Return the stable code for a SQLSTATE; one that is unknown comes from a trigger."""
     return CODES.get(sqlstate, BY_CLASS.get(sqlstate[:2], "E_TRIGGER"))
@@ -74,3 +76,11 @@ class Reason(NamedTuple):
             case "E_OUT_OF_RANGE" if DAY_OR_MONTH_FIRST.search(self.message):
                 return f"{self.message}; {YEAR_FIRST}"
         return self.message
+
+
+def refused_value(sqlstate: str, message: str, column: str) -> tuple[str, str]:
+    """Return code and sentence for a value of `column` that its type refuses."""
+    code = code_of(sqlstate)
+    if code == "E_TYPE":  # nearly always, and PostgreSQL's message says it all
+        return code, message
+    return code, Reason(ordinal=0, sqlstate=sqlstate, message=message, columns=column).sentence()

@@ -141,14 +141,11 @@ def reject_of(
 ) -> Reject:  # fmt: skip
     """Build the reject for a record that begins at byte `start` of the batch and line `line` of the file."""
     value = _value_of(record, column, batch) if column else None
-    return reject_with(
-        batch, line=line, start=start, record=record, code=code, message=message,
-        column=column, sqlstate=sqlstate, value=value,
-    )  # fmt: skip
+    return reject_with(batch, line, start, record, code, message, column, sqlstate, value)
 
 
 def reject_with(
-    batch: Batch, *, line: int, start: int, record: bytes, code: str, message: str,
+    batch: Batch, line: int, start: int, record: bytes, code: str, message: str,
     column: str | None, sqlstate: str | None, value: str | None,
 ) -> Reject:  # fmt: skip
     """Build the same where the column's value is known already."""
@@ -156,17 +153,10 @@ def reject_with(
         line, start, record = original(batch, start)
         batch = batch.source.batch
     offset, raw = _as_sent(batch, start, record)
-    return Reject(
-        line=line,
-        byte_offset=offset,
-        column=column,
-        value=value[:MAX_VALUE_CHARS] if value else value,
-        code=code,
-        sqlstate=sqlstate,
-        message=message[:MAX_VALUE_CHARS],
-        raw=raw[:MAX_RAW_BYTES],
-        truncated=len(raw) > MAX_RAW_BYTES or len(value or "") > MAX_VALUE_CHARS,
-    )
+    truncated = len(raw) > MAX_RAW_BYTES or (value is not None and len(value) > MAX_VALUE_CHARS)
+    if truncated:
+        value, raw = value and value[:MAX_VALUE_CHARS], raw[:MAX_RAW_BYTES]
+    return Reject(line, offset, column, value, code, sqlstate, message[:MAX_VALUE_CHARS], raw, truncated)
 
 
 def original(batch: Batch, start: int) -> tuple[int, int, bytes]:

@@ -9,13 +9,12 @@ from operator import itemgetter
 import numpy as np
 
 from ingest.batch import Batch
-from ingest.database import CopyResult, Notice, Record, Session
-from ingest.dialect import Dialect
+from ingest.database import CopyResult, Notice, Session
 from ingest.errors import RowError
 from ingest.loading.asking import refused_texts
-from ingest.loading.fields import texts
+from ingest.loading.fields import texts_of
 from ingest.loading.locating import is_one_line_each, located_some
-from ingest.loading.reasons import Reason
+from ingest.loading.reasons import refused_value
 from ingest.loading.screening import records_of, reject_with
 from ingest.reading.records import Records
 from ingest.reject import Reject
@@ -23,8 +22,8 @@ from ingest.reject import Reject
 Lines = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 SKIPS_BAD_VALUES_SINCE = 17
-NUMBER = re.compile(r"\d+")
-DIGITS = 18  # a number with as many is no line of a batch, and may not fit a machine word
+# A number that fits a machine word; a longer one is no line of a batch.
+NUMBER = re.compile(r"(?<!\d)\d{1,17}(?!\d)")
 
 
 async def skipped_records(
@@ -51,44 +50,27 @@ async def skipped_records(
 
 async def _explained(session: Session, batch: Batch, skipped: Sequence[int], where: Records) -> list[Reject]:
     """Return the rejects of skipped records, `where` they are."""
+    if not skipped:
+        return []
     spec = batch.chunk.spec
-    places = zip(where.start.tolist(), where.end.tolist(), where.line.tolist(), strict=True)
-    records = [_Skipped(start, line, batch.data[start:end], spec.dialect) for start, end, line in places]
-    if any(len(record.texts) != len(spec.columns) for record in records):
+    starts = where.start.tolist()
+    records = [batch.data[start:end] for start, end in zip(starts, where.end.tolist(), strict=True)]
+    values = texts_of(records, spec.dialect)
+    if set(map(len, values)) != {len(spec.columns)}:
         raise RowError("COPY skipped a record with another number of fields", sqlstate="22P04")
-    asked = [(i, record.texts) for i, record in enumerate(records)]
-    rows = await refused_texts(session, spec.types, asked) if asked else []
+    rows = await refused_texts(session, spec.types, values)
     if len({row["ordinal"] for row in rows}) != len(records):
         raise RowError("COPY skipped a record for a reason that cannot be told apart", sqlstate="22P04")
     rows.sort(key=itemgetter("ordinal", "place"))
-    return [_reject(batch, records[row["ordinal"]], row) for row in rows]
-
-
-class _Skipped:
-    """A record that COPY skipped: its first byte in the batch, its line in the file, its bytes and its texts."""
-
-    __slots__ = ("data", "line", "start", "texts")
-
-    def __init__(self, start: int, line: int, data: bytes, dialect: Dialect) -> None:
-        self.start, self.line, self.data, self.texts = start, line, data, texts(data, dialect)
-
-
-def _reject(batch: Batch, record: _Skipped, row: Record) -> Reject:
-    """Return the reject for a text that its type refuses."""
-    place = row["place"] - 1
-    column = batch.chunk.spec.columns[place].name
-    reason = Reason(ordinal=row["ordinal"], sqlstate=row["sql_state"], message=row["message"], columns=column)
-    return reject_with(
-        batch,
-        line=record.line,
-        start=record.start,
-        record=record.data,
-        code=reason.code,
-        message=reason.sentence(),
-        column=column,
-        sqlstate=reason.sqlstate,
-        value=record.texts[place],
-    )
+    places = list(zip(where.line.tolist(), starts, records, strict=True))
+    names = [column.name for column in spec.columns]
+    rejects = []
+    for ordinal, place, sqlstate, message in rows:
+        column, value = names[place - 1], values[ordinal][place - 1]
+        code, sentence = refused_value(sqlstate, message, column)
+        line, start, record = places[ordinal]
+        rejects.append(reject_with(batch, line, start, record, code, sentence, column, sqlstate, value))
+    return rejects
 
 
 def _copy_lines(data: bytes, where: Records) -> Lines:
@@ -122,22 +104,18 @@ def _named_records(notices: Sequence[Notice], copy_lines: Lines) -> list[int]:
 
 def _first_named(messages: Sequence[str], copy_lines: Lines) -> list[int]:
     """Return the number of the record that each message names, -1 for none; nearly always its first number does."""
-    firsts = [NUMBER.search(message) for message in messages]
-    numbers = np.array([_small(first[0]) if first else 0 for first in firsts], np.int64)
+    firsts = map(NUMBER.search, messages)
+    numbers = np.array([int(first[0]) if first else 0 for first in firsts], np.int64)
     found = np.minimum(np.searchsorted(copy_lines, numbers), copy_lines.size - 1)
     is_line = (copy_lines[found] == numbers).tolist()
     pairs = zip(messages, found.tolist(), is_line, strict=True)
     return [i if named else _record_named(message, copy_lines) for message, i, named in pairs]
 
 
-def _small(digits: str) -> int:
-    return int(digits) if len(digits) < DIGITS else 0
-
-
 def _record_named(message: str, copy_lines: Lines) -> int:
     """Return the number of the record that a message names, -1 for none."""
     for digits in NUMBER.findall(message):
-        i = int(np.searchsorted(copy_lines, _small(digits)))
+        i = int(np.searchsorted(copy_lines, int(digits)))
         if i < copy_lines.size and copy_lines[i] == int(digits):
             return i
     return -1

@@ -41,16 +41,16 @@ def _texts(rejects: Sequence[Reject]) -> list[str]:
         [str(reject.line) for reject in rejects],
         [str(reject.byte_offset) for reject in rejects],
         [reject.column for reject in rejects],
-        [_storable(reject.value) for reject in rejects],
+        [reject.value for reject in rejects],
         [reject.code for reject in rejects],
         [reject.sqlstate for reject in rejects],
-        [_storable(reject.message) for reject in rejects],
+        [reject.message for reject in rejects],
         raw,
         [reject.raw.hex() if text is None else None for reject, text in zip(rejects, raw, strict=True)],
         [str(reject.truncated) for reject in rejects],
     ]
     end, null, texts = joined(columns)
-    return [end, null, *texts]
+    return [end, null, *(text.replace("\x00", "\\x00") for text in texts)]
 
 
 def _record_numbers(rejects: Sequence[Reject]) -> list[int]:
@@ -71,7 +71,3 @@ def _as_text(raw: bytes) -> str | None:
     except UnicodeDecodeError:
         return None
     return None if "\x00" in text else text
-
-
-def _storable(text: str | None) -> str | None:
-    return text.replace("\x00", "\\x00") if text else text

@@ -89,6 +89,22 @@ async def test_a_lost_lease_ends_its_run_at_once(
         holding.cancel_scope.cancel()
 
 
+async def test_a_run_that_gives_its_lease_up_is_not_cancelled(
+    work: Work, job: MakeJob, psql: Psql, running: Running
+) -> None:
+    """Its own transaction ends the lease; only silence would end the run."""
+    await job(numbers(5))
+    await job(numbers(5))
+    ending, other = await work.queue.claim(2)
+    with work.leases.hold(ending, 20) as lease, work.leases.hold(other, 20):
+        work.leases.end(ending)
+        psql(f"delete from ingest.leases where chunk_id = {ending.id}")
+        await running(work)
+        await beats(work, psql, f"count(*) = 1 FROM ingest.leases WHERE heartbeat_at > '{psql('select now()')}'")
+        await trio.testing.wait_all_tasks_blocked()
+    assert not lease.scope.cancel_called
+
+
 async def test_a_busy_pool_does_not_stop_the_heartbeat(work: Work, job: MakeJob, psql: Psql, running: Running) -> None:
     """It has a connection of its own."""
     await job(numbers(5))

@@ -6,6 +6,7 @@ import random
 from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
+import structlog
 import trio
 
 from ingest import writer
@@ -193,6 +194,29 @@ async def test_a_writer_stops_a_job_over_its_budget(work: Work, job: MakeJob) ->
     assert (ended.status, ended.error and ended.error["code"]) == (JobState.FAILED, "E_TOO_MANY_REJECTS")
     assert (ended.inserted_rows, ended.failed_rows, len(await values(work.database))) == (27, 3, 27)
     assert settled(work)
+
+
+async def test_who_stops_a_job_says_so_though_it_ends_its_lease(
+    work: Work, job: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The word of the stop is here before the answer, and cancels the run that asked for it."""
+    await job(DIRTY, budget=Budget(rejects=2))
+    chunk = await claim(work)
+    enforce = work.queue.enforce_budget
+
+    async def enforced(chunk: Chunk) -> bool:
+        stopped = await enforce(chunk)
+        if stopped:
+            lease.scope.cancel()
+            await trio.lowlevel.checkpoint()
+        return stopped
+
+    monkeypatch.setattr(work.queue, "enforce_budget", enforced)
+    with structlog.testing.capture_logs() as logged, pytest.raises(ExceptionGroup) as raised:
+        with work.leases.hold(chunk, LONG_S) as lease:
+            await write(work, chunk, DIRTY)
+    assert raised.group_contains(LeaseLost, match="was stopped")
+    assert [line["event"] for line in logged if line["log_level"] == "warning"] == ["job_over_budget"]
 
 
 async def test_several_writers_go_over_the_budget_together(work: Work, job: MakeJob) -> None:

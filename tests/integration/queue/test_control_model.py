@@ -124,6 +124,7 @@ class Queue(RuleBasedStateMachine):
         found: int | None = self.ask(
             statement("add_chunk"), job.id, chunk.ordinal, "chunks/none/1", 0, chunk.length_bytes, 0, 2,
             sum(chunk.records), list(chunk.ends), list(chunk.records), list(chunk.lines), list(chunk.blank_lines),
+            list(chunk.offsets),
         )  # fmt: skip
         return found
 
