@@ -149,7 +149,7 @@ async def _explain(chunk: Chunk, work: Work, outcome: Outcome) -> None:
     fate = await work.queue.fate(chunk)
     if fate == "finished":  # and the answer that said so was lost, or came later than the heartbeat's
         outcome.lease_end = None
-        await _remove_object(chunk, work)
+        await (_remove_object(chunk, work) if chunk.mode is JobMode.BATCHES else _finish(chunk, work))
         return
     if fate in WANTED:
         outcome.lease_end = None

@@ -109,7 +109,7 @@ def view_of_received(new: NewJob, sha256: bytes, records: int, row: Record) -> J
 def _shown_dialect(spec: Mapping[str, Any]) -> dict[str, Any]:
     """Return how the file is read, why, and the options that say so."""
     shown = Dialect(**spec["dialect"]).to_json()
-    return {**shown, "evidence": spec.get("evidence", []), "options": spec.get("pinned_by", "")}
+    return {**shown, "evidence": list(spec.get("evidence", [])), "options": spec.get("pinned_by", "")}
 
 
 def _progress(row: Record, state: JobState) -> float:

@@ -141,6 +141,8 @@ class Database:
         except Exception:
             await _roll_back(connection)
             await self._pool.release(connection, timeout=RELEASE_S)
+            if not _is_usable(connection):
+                await self._drop_spare()  # what took this one has most likely taken them, too
             raise
         except BaseException:
             _terminate(connection)
@@ -157,6 +159,12 @@ class Database:
             await self._pool.release(connection)
         # A limit costs a task and a timer of asyncio's: only those who may have to wait pay for it.
         return await self._pool.acquire(timeout=None if self._pool.get_idle_size() else ACQUIRE_S)
+
+    async def _drop_spare(self) -> None:
+        spare, self._spare = self._spare, []
+        for connection in spare:
+            _terminate(connection)
+            await self._pool.release(connection)
 
     async def _put_back(self, connection: PoolConnectionProxy) -> None:
         # Nobody may be waiting for one: as long as the pool can give another, nobody is.
