@@ -13,10 +13,10 @@ import trio
 
 from ingest import localload, localshow, logs
 from ingest.budget import Budget
+from ingest.commandfiles import writing
 from ingest.dialectflags import dialect_flags, told
 from ingest.dialectoptions import dialect_of
 from ingest.environment import database_dsn, read_settings
-from ingest.errors import StorageError
 from ingest.job import DEFAULT_PRIORITY, JobMode
 from ingest.receiving import UploadOptions
 from ingest.remotecommands import server_option
@@ -82,7 +82,7 @@ def load_command(
         sent = {**_parameters(parameters), **told(dialect), **{name: value for name, value in given.items() if value}}
         from ingest import remote
 
-        with _writing(rejects_path) as write:
+        with _output(rejects_path) as write:
             remote.load(server, files, dataset, sent, as_json=as_json, quiet=quiet, write_rejects=write)
     settings = read_settings()
     logs.configure("WARNING" if settings.log_level == "INFO" else settings.log_level, settings.log_format)
@@ -99,11 +99,20 @@ def load_command(
         parameters=_parameters(parameters),
     )
     paths = [None if name == "-" else Path(name) for name in files]
-    with database_dsn(settings) as dsn, _writing(rejects_path) as write:
+    with database_dsn(settings) as dsn, _output(rejects_path) as write:
         work = partial(localload.load_files, quiet=quiet or as_json, write_rejects=write)
         views = trio.run(work, settings, dsn, paths, options)
     localshow.show(views, as_json=as_json)
     sys.exit(localshow.exit_code(views))
+
+
+@contextmanager
+def _output(path: Path | None) -> Iterator[Callable[[bytes], object] | None]:
+    if path is None:
+        yield None
+        return
+    with writing(path) as file:
+        yield file.write
 
 
 def _parameters(pairs: Sequence[str]) -> dict[str, str]:
@@ -120,17 +129,3 @@ def _check_output(path: Path | None, files: Sequence[str]) -> None:
         raise click.UsageError("--rejects takes the rejects of one FILE: files may have different columns")
     if path.exists() and Path(files[0]).exists() and path.samefile(files[0]):
         raise click.UsageError("--rejects names the FILE itself, which would be overwritten")
-
-
-@contextmanager
-def _writing(path: Path | None) -> Iterator[Callable[[bytes], object] | None]:
-    """Open the file for the rejects; there is one afterwards also when there are none, so that no old one misleads."""
-    if path is None:
-        yield None
-        return
-    try:
-        file = path.open("wb")
-    except OSError as error:
-        raise StorageError(f"{path} cannot be written: {error.strerror}", code="E_OUTPUT") from error
-    with file:
-        yield file.write

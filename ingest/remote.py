@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 import click
@@ -16,9 +16,10 @@ import trio
 from rich.progress import Progress, TaskID
 
 from ingest.client import Client, Job, Reject
+from ingest.commandfiles import reading, writing
 from ingest.compression import MAGIC_BYTES, compression_of_bytes, compression_of_name
 from ingest.environment import read_server
-from ingest.errors import IngestError, StorageError
+from ingest.errors import IngestError
 from ingest.logs import escaped
 from ingest.remoteshow import (
     Sent,
@@ -91,7 +92,7 @@ def rejects(server: str | None, as_json: bool, job_id: UUID, limit: int, filters
 
 def rejects_csv(server: str | None, job_id: UUID, path: Path) -> None:
     """Write the rejected records to a file."""
-    with _writing(path) as file:
+    with writing(path) as file:
         _talk(server, lambda client: client.rejects_csv(job_id, file.write))
 
 
@@ -148,7 +149,7 @@ async def _send(client: Client, name: str, dataset: str, options: Mapping[str, s
     label = "stdin" if name == "-" else Path(name).name
     try:
         with ExitStack() as held, bar(quiet=quiet) as shown:
-            file = sys.stdin.buffer if name == "-" else held.enter_context(_reading(Path(name)))
+            file = sys.stdin.buffer if name == "-" else held.enter_context(reading(Path(name)))
             size = file.seek(0, 2) if file.seekable() else None
             compressed = compression_of_name(label) is not None
             if size is not None:
@@ -179,27 +180,3 @@ async def _first_rejects(
         page = await client.rejects(job_id, after=page.next)
         found += page.items
     return found[:limit], page.total
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[IO[bytes]]:
-    try:
-        file = path.open("rb")
-    except OSError as error:
-        raise StorageError(f"{path} cannot be read: {error.strerror}", code="E_INPUT") from error
-    with file:
-        yield file
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[IO[bytes]]:
-    if str(path) == "-":
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
-        return
-    try:
-        file = path.open("wb")
-    except OSError as error:
-        raise StorageError(f"{path} cannot be written: {error.strerror}", code="E_OUTPUT") from error
-    with file:
-        yield file

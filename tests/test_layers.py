@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parent.parent / "ingest"
 # From the top down. A package stands for all of its modules.
 LAYERS = {
     6: {"__main__", "cli", "dialectflags", "datasetcommands", "keycommands", "remotecommands", "remote", "remoteshow",
-        "environment", "loadcommand", "localshow"},
+        "environment", "loadcommand", "localshow", "commandfiles"},
     5: {"service", "stopping", "localload", "measuring"},
     4: {"web"},
     3: {"poller", "chunkrun", "reader", "writer", "heartbeat", "janitor", "worker", "work", "leases", "order",
@@ -42,8 +42,9 @@ OUTSIDE_WORLD = {
     "hypercorn", "psutil", "importlib", "shutil", "tempfile", "io",
 }  # fmt: skip
 MAY_READ_ENVIRONMENT = {"__main__", "cli", "environment"}
-# loadcommand: the files a person names on the command line; environment: .env.
+# loadcommand, commandfiles: the files a person names on the command line; environment: .env.
 MAY_TOUCH_FILES = {
+    "commandfiles",
     "loadcommand",
     "datasetcommands",
     "storage",

@@ -63,6 +63,16 @@ def on_its_way(page: Any, file: Path) -> None:
     until(lambda: bar.evaluate("bar => bar.value") > 0.4, "a good part of the file is sent")
 
 
+def half_sent(watched: Watched, file: Path, *tolerates: str) -> tuple[Any, Any]:
+    """Send a part of a file over a slow line; returns the page, and what makes the line quick again."""
+    watched.tolerates += tolerates
+    page = watched.go("#/send")
+    slow = slowed(watched, SLOW_BYTES_PER_S)
+    send(page, file)
+    on_its_way(page, file)
+    return page, slow
+
+
 def status_is(page: Any, word: str) -> None:
     expect(page.locator("main .badge").first).to_have_text(word)
 
@@ -237,12 +247,7 @@ def test_a_failed_job_says_why_and_runs_again(opened: Opened, service: Starter, 
 def test_an_upload_outlives_the_service(opened: Opened, service: Starter, psql: Psql, large_csv: Path) -> None:
     psql("create table t (id int, name text)")
     process = service()
-    watched = opened(process)
-    watched.tolerates.append(LOST)
-    page = watched.go("#/send")
-    slow = slowed(watched, SLOW_BYTES_PER_S)
-    send(page, large_csv)
-    on_its_way(page, large_csv)
+    page, slow = half_sent(opened(process), large_csv, LOST)
     process.kill()
     expect(page.get_by_text("waits for the service")).to_be_visible()
     expect(page.locator("#service")).to_have_text("offline")
@@ -268,11 +273,7 @@ def test_an_upload_is_paused_and_gone_on_with_after_a_reload(
 ) -> None:
     psql("create table t (id int, name text)")
     process = service()
-    watched = opened(process)
-    page = watched.go("#/send")
-    slow = slowed(watched, SLOW_BYTES_PER_S)
-    send(page, large_csv)
-    on_its_way(page, large_csv)
+    page, slow = half_sent(opened(process), large_csv)
     page.get_by_role("button", name="Pause").click()
     expect(page.get_by_text("paused", exact=True)).to_be_visible()
     page.reload()
@@ -388,12 +389,7 @@ def test_several_files_go_at_once(opened: Opened, service: Starter, psql: Psql, 
 def test_an_upload_outlives_a_lost_network(opened: Opened, service: Starter, psql: Psql, large_csv: Path) -> None:
     psql("create table t (id int, name text)")
     process = service()
-    watched = opened(process)
-    watched.tolerates.append(LOST)
-    page = watched.go("#/send")
-    slow = slowed(watched, SLOW_BYTES_PER_S)
-    send(page, large_csv)
-    on_its_way(page, large_csv)
+    page, slow = half_sent(opened(process), large_csv, LOST)
     network = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
     slow.send("Network.emulateNetworkConditions", {**network, "offline": True})
     expect(page.get_by_text("waits for the service")).to_be_visible()
