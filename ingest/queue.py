@@ -99,7 +99,7 @@ class Queue:
         )
 
     async def fate(self, chunk: Chunk) -> str:
-        """Say why a chunk is no longer ours: `taken over`, `deleted`, or the state of its job."""
+        """Say why a chunk is no longer ours: `finished` (by us), `taken over`, `deleted`, or the state of its job."""
         return str(await self._database.value(statement("fate_of_chunk"), chunk.id, chunk.epoch))
 
     async def rescue(self, ttl_s: float, dead: Sequence[UUID] = ()) -> int:
@@ -149,6 +149,18 @@ async def commit_batch(session: Session, batch: Batch, result: BatchResult) -> N
     """Write fence and ledger line, as the last statement before COMMIT. Raises LeaseLost or AlreadyCommitted."""
     outcome = await session.value(statement("commit_batch"), *_line(batch, result))
     _check(outcome, batch)
+
+
+async def commit_only_batch(session: Session, batch: Batch, result: BatchResult) -> None:
+    """Do the same for the only batch of a chunk, finish the chunk, and commit: all in one trip.
+
+    Raises AccountingError, too, when the ledger does not cover the chunk.
+    """
+    numbers = ", ".join(map(str, map(int, _line(batch, result))))
+    outcome = await session.commit_by(f"SELECT ingest.commit_only_batch({numbers})")
+    if outcome is not None:
+        _check(outcome, batch)
+        raise AccountingError("the ledger does not cover the chunk")
 
 
 async def commit_batch_with_rejects(session: Session, batch: Batch, result: BatchResult, rejects: Sequence[str]) -> int:

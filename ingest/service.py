@@ -106,6 +106,8 @@ async def _serve(
     resumable = Resumable(settings, storage, jobs, datasets, rows)
     sources = Sources(receiving, jobs, settings.source_roots)
     watching = Watching(jobs)
+    if work is not None:
+        work.told.append(watching.hear)
     async with trio.open_nursery() as outer:
         outer.start_soon(resumable.run, stop)
         outer.start_soon(sources.run, stop)
@@ -133,7 +135,8 @@ async def _serve(
         outer.start_soon(_keep_small, http_stop)
         outer.start_soon(watch_loop, metrics, http_stop)
         if roles.api:
-            outer.start_soon(watching.run, database, http_stop)
+            # A worker listens anyway. When it has drained, what changes is found by looking.
+            outer.start_soon(watching.run, None if work else database, http_stop)
         settle_down()
         stopping.ready = True
         announce(f"ingest is ready on {address.url}")

@@ -6,7 +6,7 @@ says more: which values a record yields, how their texts are read, what must hol
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from typing import Any
 
@@ -169,7 +169,10 @@ class LoadSpec:
 
     def to_json(self) -> dict[str, Any]:
         """Return the spec as the jsonb stored in ingest.jobs.spec."""
-        return asdict(self)
+        # Not by asdict, which copies each text of a plain table's many columns.
+        columns = [{"name": column.name, "type": column.type} for column in self.columns]
+        plan = None if self.plan is None else asdict(self.plan)
+        return {**_values_of(self), "columns": columns, "dialect": _values_of(self.dialect), "plan": plan}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> LoadSpec:
@@ -194,6 +197,10 @@ def plain_plan(spec: LoadSpec) -> Plan:
     )
     target = Target(schema=spec.schema, table=spec.table, columns=tuple((field.name, field.name) for field in fields))
     return Plan(fields=fields, targets=(target,))
+
+
+def _values_of(each: LoadSpec | Dialect) -> dict[str, Any]:
+    return {field.name: getattr(each, field.name) for field in fields(each)}
 
 
 def _plan_from(data: dict[str, Any]) -> Plan:

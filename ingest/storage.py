@@ -124,13 +124,15 @@ class LocalStorage:
 
         Raises SourceChanged when it has gone (E_SOURCE_MISSING) or is not what was received.
         """
-        source = Source.of_key(key) if key.startswith(FILE_SCHEME) else Source(self._path(key, KEY))
-        opened = await self._in_thread(partial(LocalReader, source))
-        reader = PackedReader(opened) if source.size_bytes is None and key.endswith(PACKED) else opened
+        reader = await self._in_thread(partial(self._open, key))
         try:
             yield ObjectReader(reader, self._limiter)
         finally:
             reader.close()
+
+    async def read(self, key: str, offset: int, length: int) -> bytes:
+        """Return `length` bytes of an object from `offset`: `open` and `read` in one trip to a thread."""
+        return await self._in_thread(partial(self._read, key, offset, length))
 
     async def remove(self, key: str) -> None:
         """Remove an object if it is there. A local file that a `file://` key refers to is not ours and stays."""
@@ -161,6 +163,18 @@ class LocalStorage:
         if not allowed.fullmatch(key):
             raise StorageError(f"{key[:200]!r} is not the key of an object")
         return self._root / key
+
+    def _open(self, key: str) -> LocalReader | PackedReader:
+        source = Source.of_key(key) if key.startswith(FILE_SCHEME) else Source(self._path(key, KEY))
+        opened = LocalReader(source)
+        return PackedReader(opened) if source.size_bytes is None and key.endswith(PACKED) else opened
+
+    def _read(self, key: str, offset: int, length: int) -> bytes:
+        reader = self._open(key)
+        try:
+            return reader.read(offset, length)
+        finally:
+            reader.close()
 
     def _count_written(self, size: int) -> None:
         with self._lock:

@@ -18,6 +18,7 @@ from uuid_utils.compat import uuid7
 
 from ingest.admission import Admission, JobRows, Target, too_large
 from ingest.chunk import ChunkCut
+from ingest.cutter import Cutter
 from ingest.errors import DatabaseError, IngestError, RequestError, StorageError, UnavailableError
 from ingest.header import SNIFF_BYTES, Header
 from ingest.intake import Found, Intake
@@ -31,6 +32,10 @@ T = TypeVar("T")
 
 # Bytes gathered for one crossing into a worker thread: enough for the crossing itself not to count.
 BLOCK_BYTES = 1024 * 1024
+
+# A file that is announced to be no longer is taken in at once, in one crossing into a thread and one statement. When
+# its client falls silent, or leaves, it becomes a job like any other.
+WHOLE_BYTES = 256 * 1024
 
 # A job is told how far its upload is at most so often; it is also the upload's sign of life, and how the upload learns
 # that the job was cancelled.
@@ -94,6 +99,9 @@ class Upload:
         self._settled = False
         self._touched_at = trio.current_time()
         self._gathered = bytearray()
+        self._spec = begun.spec if begun else None  # once the header has been accepted by the dataset
+        # Whether all bytes are gathered before the first is looked at.
+        self._whole = begun is None and _is_small(options.bytes_total, settings)
         self._opening = self._admission.opening(begun.spec if begun else None)
         self._intake = Intake(
             self._opening,
@@ -117,15 +125,20 @@ class Upload:
         """
         self._count(len(data))
         self._gathered += data
-        if len(self._gathered) >= (BLOCK_BYTES if self._intake.begun else SNIFF_BYTES):
+        self._whole = self._whole and len(self._gathered) <= WHOLE_BYTES
+        if not self._whole and len(self._gathered) >= (BLOCK_BYTES if self._intake.begun else SNIFF_BYTES):
             await self._flush()
         await self._touch_if_due()
 
     async def stay(self) -> None:
         """Look whether the rest of the file is still wanted, while its client is silent.
 
-        Raises RequestError (E_UPLOAD_GONE), DatabaseError. Harmless to cancel.
+        Raises RequestError (E_UPLOAD_GONE), DatabaseError, and for the first bytes what `feed` raises. Cancellation as
+        there.
         """
+        if self._whole and len(self._gathered) >= SNIFF_BYTES:
+            self._whole = False
+            await self._flush()
         if not self._job_exists:
             return
         with suppress(UnavailableError):  # the next look may get through
@@ -136,27 +149,16 @@ class Upload:
 
         Raises what `feed` raises, and RequestError (E_UPLOAD_INCOMPLETE, E_DIGEST, E_DUPLICATE).
         """
-        ending = await self.end()
-        self._completing = True
-        view = await self._jobs.complete_upload(
-            self._id, bytes_total=self.bytes_received, sha256=ending.sha256, records=ending.records
-        )
+        self._check_length()
+        view = await self._take_whole() if self._whole else None
+        view = view or await self._complete(await self._take_rest())
         self._settled = True
         return view
 
     async def end(self) -> Ending:
-        """End the file: all its chunks are durable then. Raises what `finish` raises, but for E_DUPLICATE."""
-        total = self._options.bytes_total
-        if total is not None and total != self.bytes_received:
-            text = f"{total} bytes were announced, but {self.bytes_received} came"
-            raise RequestError(text, code="E_UPLOAD_INCOMPLETE")
-        await self._flush()
-        await self._steps(self._intake.end)
-        await self._steps(self._intake.end_text)
-        if not self._intake.begun:
-            await self._accept(self._intake.end_header())
-        await self._add(await self._in_thread(self._intake.finish))
-        return Ending(records=self._intake.records, sha256=self._intake.sha256)
+        """End a file that has `begun`: all its chunks are durable then. Raises what `finish` does but E_DUPLICATE."""
+        self._check_length()
+        return await self._take_rest()
 
     async def abandon(self, error: IngestError | None = None) -> None:
         """Fail the job with `error` and remove what was stored, within CLEANUP_S; does nothing after `finish`.
@@ -171,6 +173,39 @@ class Upload:
         if scope.cancelled_caught:
             log.warning("upload_cleanup_unfinished", job_id=str(self._id))
 
+    async def _take_whole(self) -> JobView | None:
+        """Take in what was gathered, which is all there is; None when it is compressed and may be much more."""
+        file, self._gathered = self._gathered, bytearray()
+        chunks = await self._in_thread(lambda: self._intake.take_whole(file, self._cutter_for))
+        if chunks is None:
+            await self._steps(self._intake.take_piece)
+            return None
+        assert self._spec is not None
+        new = await self._admission.new_job(self._id, self._spec, compression=self._intake.compression)
+        self._creating = self._completing = True
+        return await self._jobs.receive(new, chunks, sha256=self._intake.sha256)
+
+    async def _take_rest(self) -> Ending:
+        await self._flush()
+        await self._steps(self._intake.end)
+        await self._steps(self._intake.end_text)
+        if not self._intake.begun:
+            await self._accept(self._intake.end_header())
+        await self._add(await self._in_thread(self._intake.finish))
+        return Ending(records=self._intake.records, sha256=self._intake.sha256)
+
+    async def _complete(self, ending: Ending) -> JobView:
+        self._completing = True
+        return await self._jobs.complete_upload(
+            self._id, bytes_total=self.bytes_received, sha256=ending.sha256, records=ending.records
+        )
+
+    def _check_length(self) -> None:
+        total = self._options.bytes_total
+        if total is not None and total != self.bytes_received:
+            text = f"{total} bytes were announced, but {self.bytes_received} came"
+            raise RequestError(text, code="E_UPLOAD_INCOMPLETE")
+
     def _count(self, size: int) -> None:
         limit = self._target.limit_bytes
         self.bytes_received += size
@@ -179,21 +214,29 @@ class Upload:
 
     async def _accept(self, header: Header) -> None:
         """Check the header, write the job, and cut what came with the header."""
-        spec = self._begun.spec if self._begun else await self._create(header)
-        cutter = self._admission.cutter(self._id, spec, file_offset=header.end, line=header.next_line)
+        cutter = self._cutter_for(header)
+        if self._begun is None:
+            await self._create()
         await self._add(await self._in_thread(lambda: self._intake.begin(header, cutter)))
 
-    async def _create(self, header: Header) -> LoadSpec:
-        detected = self._opening.detected
-        new = await self._admission.new_job(self._id, header, detected, compression=self._intake.compression)
+    def _cutter_for(self, header: Header) -> Cutter:
+        """Return what cuts the file behind its header. Raises FileError, RequestError when the dataset refuses it."""
+        if self._begun is None:
+            self._spec = self._admission.plan(header, self._opening.detected)
+        assert self._spec is not None
+        return self._admission.cutter(self._id, self._spec, file_offset=header.end, line=header.next_line)
+
+    async def _create(self) -> None:
+        assert self._spec is not None
+        new = await self._admission.new_job(self._id, self._spec, compression=self._intake.compression)
         self._creating = True
         await self._jobs.create(new)
         self._job_exists = True
-        return new.spec
 
     async def _flush(self) -> None:
         block, self._gathered = self._gathered, bytearray()
-        await self._steps(lambda: self._intake.take(block))
+        if block:
+            await self._steps(lambda: self._intake.take(block))
 
     async def _steps(self, first: Callable[[], Found]) -> None:
         """Do a step in the thread, then those that its bytes are good for: a compressed block holds many pieces."""
@@ -231,10 +274,23 @@ class Upload:
             log.warning("upload_touch_failed", job_id=str(self._id), error=str(error))  # the next one may get through
 
     async def _clean_up(self, error: IngestError | None) -> None:
+        if self._whole:
+            await self._make_known()
         await self._try("upload_object_left", self._in_thread(self._intake.discard))
         if self._creating and error is not None:
             await self._try("upload_job_left", self._jobs.fail_upload(self._id, error))
             await self._try("upload_objects_left", self._remove_objects())
+
+    async def _make_known(self) -> None:
+        """Write the job of a file that was gathered and is broken, if its header is there and fits."""
+        file = self._gathered
+        with suppress(IngestError):  # the first error is what counts
+            if self._spec is None and len(file) >= SNIFF_BYTES:
+                found = await self._in_thread(lambda: self._intake.take(file))
+                if isinstance(found, Header):
+                    self._spec = self._admission.plan(found, self._opening.detected)
+            if self._spec is not None and not self._creating:
+                await self._create()
 
     async def _remove_objects(self) -> None:
         # A reply to `complete_upload` that was lost on its way does not unmake the job: its objects must stay.
@@ -248,3 +304,7 @@ class Upload:
             await step
         except (StorageError, DatabaseError) as error:
             log.warning(event, job_id=str(self._id), error=str(error))
+
+
+def _is_small(length: int | None, settings: Settings) -> bool:
+    return length is not None and length <= min(WHOLE_BYTES, settings.chunk_bytes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -34,6 +35,8 @@ class Work:
     leases: Leases = field(default_factory=Leases)
     wake: Wake = field(default_factory=Wake)
     beat: Wake = field(default_factory=Wake)  # asks for a heartbeat before its time
+    # Who else is told the id of each job that changes, "" when any may have: one connection listens for all.
+    told: list[Callable[[str], None]] = field(default_factory=list)
     expected: tuple[UUID, str] | None = None  # a job whose last batch was not clean, and the SQLSTATE: more is expected
 
 

@@ -63,11 +63,14 @@ async def _register(work: Work) -> bool:
 
 
 def _hear(work: Work, told: Notification) -> None:
-    """Look for work, or let the heartbeat find out whether a job at hand was cancelled or paused."""
+    """Look for work, or let the heartbeat find out whether a job at hand was cancelled or paused; tell others."""
     if told.channel != JOB_CHANNEL:
         work.wake.set()
     if not told.channel or told.payload in {str(lease.chunk.job_id) for lease in work.leases}:
         work.beat.set()
+    if told.channel in ("", JOB_CHANNEL):
+        for tell in work.told:
+            tell(told.payload)
 
 
 async def _wake_on_stop(work: Work) -> None:

@@ -46,16 +46,25 @@ async def run(
     """
     with receive:
         async for batch in receive:
-            account.take()
-            began = trio.current_time()
-            result = await _load(batch, work, order)
-            account.settle(trio.current_time() - began)
-            order.settle(batch.range.start)
-            _log_result(batch, result, trio.current_time() - began)
-            if result is not None and result.rejected and batch.chunk.has_budget:
-                await _enforce_budget(batch, work)
+            await write(batch, work, account, order)
             if is_spare():
                 return
+
+
+async def write(batch: Batch, work: Work, account: Account, order: Order) -> BatchResult | None:
+    """Load one batch that was read, and what follows from it; None when it was in the ledger already.
+
+    Raises, and leaves when it is cancelled, what `run` does.
+    """
+    account.take()
+    began = trio.current_time()
+    result = await _load(batch, work, order)
+    account.settle(trio.current_time() - began)
+    order.settle(batch.range.start)
+    _log_result(batch, result, trio.current_time() - began)
+    if result is not None and result.rejected and batch.chunk.has_budget:
+        await _enforce_budget(batch, work)
+    return result
 
 
 async def _load(batch: Batch, work: Work, order: Order) -> BatchResult | None:

@@ -252,6 +252,28 @@ BEGIN
     RETURN 'finished';
 END $$;
 
+-- The only batch of a chunk, and its finish, in one transaction. The COMMIT that follows in the same trip brings it to the
+-- disk, since the chunk's object is removed then; what forbids it is raised: 'stale', 'duplicate' or 'gap', as both say it.
+-- The lock of the finish comes first, and not after the weaker one of the batch.
+CREATE OR REPLACE FUNCTION ingest.commit_only_batch(
+    p_chunk bigint, p_epoch bigint, p_start bigint, p_end bigint, p_first_line bigint, p_records bigint,
+    p_inserted bigint, p_updated bigint, p_unchanged bigint, p_skipped bigint, p_rejected bigint)
+RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    v_outcome text;
+BEGIN
+    PERFORM FROM ingest.chunks WHERE id = p_chunk AND epoch = p_epoch AND state = 'processing' FOR NO KEY UPDATE;
+    v_outcome := ingest.commit_batch(p_chunk, p_epoch, p_start, p_end, p_first_line, p_records,
+                                     p_inserted, p_updated, p_unchanged, p_skipped, p_rejected);
+    IF v_outcome = 'committed' THEN
+        PERFORM set_config('synchronous_commit', 'on', true);
+        v_outcome := ingest.finish_chunk(p_chunk, p_epoch);
+    END IF;
+    IF v_outcome <> 'finished' THEN
+        RAISE EXCEPTION '%', v_outcome USING ERRCODE = 'IN001';
+    END IF;
+END $$;
+
 -- The chunks of a job that is loaded as a whole, for whoever holds its first one; what an earlier try found is forgotten,
 -- but not how far it came (bytes_tried): progress does not go backwards.
 CREATE OR REPLACE FUNCTION ingest.begin_whole(p_chunk bigint, p_epoch bigint) RETURNS SETOF ingest.chunks LANGUAGE plpgsql AS $$

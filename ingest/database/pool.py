@@ -28,6 +28,9 @@ T = TypeVar("T")
 
 # How long a unit of work waits for a free connection, and how long giving one back may take.
 ACQUIRE_S = 10.0
+# Connections that are kept at hand, past the pool, which takes two tasks of asyncio's and a timer to give one back; and
+# after so many queries one is given to the pool, which replaces it when it is worn.
+MOST_SPARE, WORN = 2, 10_000
 RELEASE_S = 4.0
 
 
@@ -62,6 +65,7 @@ class Database:
         self._pool = pool
         self._loop = loop
         self._slots = Slots(slots)
+        self._spare: list[PoolConnectionProxy] = []
 
     async def run(self, unit: Callable[[Session], Awaitable[T]]) -> T:
         """Run a unit of work on a connection of the pool. Raises DatabaseError; cancellation closes the connection."""
@@ -105,8 +109,16 @@ class Database:
     def statistics(self) -> PoolStatistics:
         """Return how many connections there are."""
         return PoolStatistics(
-            open=self._pool.get_size(), idle=self._pool.get_idle_size(), limit=self._pool.get_max_size()
+            open=self._pool.get_size(),
+            idle=self._pool.get_idle_size() + len(self._spare),
+            limit=self._pool.get_max_size(),
         )
+
+    async def close(self) -> None:
+        """Give all connections to the pool, so that it can close them; no unit of work may be under way any more."""
+        spare, self._spare = self._spare, []
+        for connection in spare:
+            await self.cross(self._pool.release, connection)
 
     @asynccontextmanager
     async def hold(self) -> AsyncIterator[Held]:
@@ -127,16 +139,43 @@ class Database:
         await self._pool.release(connection, timeout=RELEASE_S)
 
     async def _with_connection(self, unit: Callable[[Session], Awaitable[T]]) -> T:
-        connection = await self._pool.acquire(timeout=ACQUIRE_S)
+        connection = await self._take()
         try:
-            return await unit(Session(connection, self._slots))
+            result = await unit(Session(connection, self._slots))
         except Exception:
             await _roll_back(connection)
+            await self._pool.release(connection, timeout=RELEASE_S)
+            if not _is_usable(connection):
+                await self._drop_spare()  # what took this one has most likely taken them, too
             raise
         except BaseException:
             _terminate(connection)
+            await self._pool.release(connection, timeout=RELEASE_S)
             raise
-        finally:
+        await self._put_back(connection)
+        return result
+
+    async def _take(self) -> PoolConnectionProxy:
+        while self._spare:
+            connection = self._spare.pop()
+            if _is_usable(connection):
+                return connection
+            await self._pool.release(connection)
+        # A limit costs a task and a timer of asyncio's: only those who may have to wait pay for it.
+        return await self._pool.acquire(timeout=None if self._pool.get_idle_size() else ACQUIRE_S)
+
+    async def _drop_spare(self) -> None:
+        spare, self._spare = self._spare, []
+        for connection in spare:
+            _terminate(connection)
+            await self._pool.release(connection)
+
+    async def _put_back(self, connection: PoolConnectionProxy) -> None:
+        # Nobody may be waiting for one: as long as the pool can give another, nobody is.
+        is_free = self._pool.get_idle_size() or self._pool.get_size() < self._pool.get_max_size()
+        if is_free and len(self._spare) < MOST_SPARE and _is_usable(connection):
+            self._spare.append(connection)
+        else:
             await self._pool.release(connection, timeout=RELEASE_S)
 
 
@@ -161,6 +200,12 @@ class Held:
         except BaseException:
             _terminate(self._connection)
             raise
+
+
+def _is_usable(connection: PoolConnectionProxy) -> bool:
+    """Tell whether a connection is there and not worn; one that was lost has left the pool by itself."""
+    own = connection._con
+    return own is not None and not own.is_closed() and own._protocol.queries_count < WORN
 
 
 async def _roll_back(connection: PoolConnectionProxy) -> None:

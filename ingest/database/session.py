@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# What functions of ours raise to forbid the COMMIT that follows.
+REFUSED = "IN001"
+
 
 @dataclass(frozen=True, slots=True)
 class Notice:
@@ -117,6 +120,21 @@ class Session:
         """Commit the open transaction. Raises PermanentError when it was aborted and so rolled back instead."""
         if await self.execute("COMMIT") != "COMMIT":
             raise PermanentError("the unit of work went on after an error, so nothing was committed", sqlstate="25P02")
+
+    async def commit_by(self, sql: str) -> str | None:
+        """Run `sql`, which takes no parameters, and commit the open transaction, in one trip.
+
+        Returns None, or the message of what `sql` has raised under the SQLSTATE REFUSED: then nothing was committed.
+        """
+        try:
+            tag = await self.execute(f"{sql}; COMMIT")
+        except asyncpg.PostgresError as error:
+            if error.sqlstate != REFUSED:
+                raise
+            return str(error.message)
+        if tag != "COMMIT":
+            raise PermanentError("the unit of work went on after an error, so nothing was committed", sqlstate="25P02")
+        return None
 
     async def copy(self, sql: str, data: bytes) -> CopyResult:
         """Send `data` to a `COPY ... FROM STDIN` statement and return what became of it.

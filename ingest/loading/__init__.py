@@ -151,7 +151,8 @@ async def _load(database: Database, batch: Batch, way: Way) -> BatchResult:
     async def unit(session: Session) -> BatchResult:
         # The slot is left before the last two round trips: another writer's COPY fills the time they take.
         result = await close_batch(session, batch, await way(session))
-        await session.commit()
+        if not result.finished:
+            await session.commit()
         return result
 
     return await database.run(unit)

@@ -315,7 +315,7 @@ async def test_a_silent_upload_is_not_ended_with_the_silent_ones(processes: Proc
     resumable = processes.start()
     row = await resumable.create(OPTIONS, len(PEOPLE), "")
     await send(resumable, row.id, 20_000)
-    assert await database.fetch(statement("fail_silent_uploads"), timedelta(0)) == []
+    assert await database.fetch(statement("end_uploads"), timedelta(0)) == []
 
 
 async def test_a_spool_that_has_gone_is_said_so(processes: Processes, storage: LocalStorage) -> None:

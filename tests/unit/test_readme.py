@@ -76,7 +76,9 @@ def test_every_code_in_the_readme_is_one_in_use() -> None:
 
 def names(group: click.Group, before: str = "ingest") -> Iterator[str]:
     """Yield the commands of a group as they are typed."""
-    for name, command in group.commands.items():
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
         if isinstance(command, click.Group):
             yield from names(command, f"{before} {name}")
         else:
