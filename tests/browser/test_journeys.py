@@ -506,7 +506,8 @@ def test_files_that_the_page_cannot_read_are_sent(opened: Opened, service: Start
         file = tmp_path / name
         file.write_bytes(data)
         page.locator("#files").set_input_files(file)
-        expect(page.locator(".send").first).to_contain_text(f"Read as {read_as}")
+        card(page, file).get_by_label("Dataset").select_option("public.t")
+        expect(card(page, file)).to_contain_text(f"Read as {read_as}")
         page.get_by_role("button", name="Upload", exact=True).click()
         expect(page.locator(".send .badge", has_text="completed")).to_have_count(number + 1)
     assert psql("select string_agg(id || name, ' ' order by id) from t") == "1a 2b 3Zoë"

@@ -188,13 +188,18 @@ function drawDraft(root, send) {
 /** What the service made of the beginning of the file. */
 function readAs({ dialect, columns, platform }) {
   const quote = dialect.quote ? `quoted with ${dialect.quote}` : 'nothing quoted'
-  return `Read as ${dialect.encoding.toUpperCase()}, ${DELIMITER_NAMES[dialect.delimiter] || dialect.delimiter} between ${counted(columns.length, 'column')}, ${quote}${platform ? `; an export of ${platform}` : ''}.`
+  return `Read as ${encodingOf(dialect).toUpperCase()}, ${DELIMITER_NAMES[dialect.delimiter] || dialect.delimiter} between ${counted(columns.length, 'column')}, ${quote}${platform ? `; an export of ${platform}` : ''}.`
+}
+
+/** The encoding of the file as it was sent; the service leaves out what is as usual. */
+function encodingOf(dialect) {
+  return dialect.encoding || 'utf-8'
 }
 
 function target(send, one, at) {
   const columns = (datasetOf(send)?.columns || []).map((column) => column.name)
   const words = one.column ? `→ ${one.column}${one.type ? ` (${one.type})` : ''}` : '→ nothing'
-  if (!columns.length || send.headerEnd < 0 || send.preview.dialect.encoding !== 'utf-8') return h('span', { class: one.column ? 'soft' : 'bad' }, words)
+  if (!columns.length || send.headerEnd < 0 || encodingOf(send.preview.dialect) !== 'utf-8') return h('span', { class: one.column ? 'soft' : 'bad' }, words)
   const select = h('select', { 'aria-label': `column for ${one.name}`, title: one.column ? `recognised by “${one.matched ?? one.name}”` : 'not loaded', class: one.column ? '' : 'bad',
     onchange: () => { (send.renamed ||= {})[at] = select.value; look(send) } },
   !one.column && h('option', { value: '' }, '→ nothing'), columns.map((name) => h('option', { value: name }, `→ ${name}`)))
