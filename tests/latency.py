@@ -27,7 +27,7 @@ from tests.processes import starting
 FILL = """
 insert into ingest.jobs (id, dataset, filename, state, spec, bytes_total, bytes_received, records, inserted, created_at,
                          started_at, finished_at, error_code)
-select gen_random_uuid(), 'public.t' || i % 5, i || '.csv', s, '{{"columns": []}}', 1000, 1000, 10,
+select gen_random_uuid(), 'public.t' || i % 5, i || '.csv', s, '{{"columns": [], "dialect": {{}}}}', 1000, 1000, 10,
        case s when 'completed' then 10 else 0 end, t, t, t, case s when 'failed' then 'E_CHECK' end
   from (select i, now() - i * interval '1 s' as t, case when i % 1000 = 0 then 'failed' else 'completed' end as s
           from generate_series(1, {jobs}) i) g;

@@ -172,7 +172,10 @@ def test_a_bomb_is_given_up(service: Running, tus: Tus, kind: str) -> None:
     dataset = service.table()
     sent = PACK[kind](b"id,name\n") + PACK[kind](b"1,x\n" * (2 * MIB)) * 128
     path = begin(tus, len(sent), dataset)
-    assert refused(send(tus, path, sent, 1000)) == (413, "E_DECOMPRESSED_LIMIT")
+    answer = send(tus, path, sent, 1000)
+    while answer.status_code == 204:  # unpacking takes longer than a request waits: asked again, it says more
+        answer = tus.patch(path, len(sent), b"")
+    assert refused(answer) == (413, "E_DECOMPRESSED_LIMIT")
     service.nothing_left(dataset, "E_DECOMPRESSED_LIMIT")
     assert tus.head(path).status_code == 410
 
