@@ -23,7 +23,8 @@ from ingest.receiving import THREADS, object_sink
 from ingest.settings import Settings
 from ingest.spool import Spool
 from ingest.storage import Storage, chunk_prefix, spool_key
-from ingest.upload import BLOCK_BYTES, Ending, Upload
+from ingest.upload import BLOCK_BYTES, Upload
+from ingest.uploadjob import Ending
 from ingest.uploadrows import UploadRow, UploadRows
 
 # How long a request waits for the end of its upload; proxies in between give up after a minute.

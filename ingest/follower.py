@@ -27,7 +27,8 @@ from ingest.header import Header
 from ingest.job import Load
 from ingest.spec import LoadSpec
 from ingest.spool import Spool
-from ingest.upload import BLOCK_BYTES, Begun, Ending
+from ingest.upload import BLOCK_BYTES
+from ingest.uploadjob import Begun, Ending
 from ingest.uploadrows import CutSoFar
 
 T = TypeVar("T")

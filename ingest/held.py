@@ -13,7 +13,8 @@ import trio
 from ingest.errors import IngestError, RequestError, UnavailableError
 from ingest.follower import Follower
 from ingest.spool import Spool
-from ingest.upload import BLOCK_BYTES, Ending
+from ingest.upload import BLOCK_BYTES
+from ingest.uploadjob import Ending
 from ingest.uploadrows import UploadRow, UploadRows
 
 T = TypeVar("T")
@@ -53,6 +54,7 @@ class Held:
         self._spool = spool
         self._limiter = limiter
         self._gathered = bytearray()
+        self._start = row.received
         self._written = row.received  # bytes in the spool, acknowledged or not
         self._acknowledged_at = trio.current_time()
         self._renewed_at = trio.current_time()
@@ -63,6 +65,11 @@ class Held:
     def offset(self) -> int:
         """The file offset of the next byte that is taken."""
         return self._written + len(self._gathered)
+
+    @property
+    def taken_bytes(self) -> int:
+        """How many bytes its request has brought so far, acknowledged or not."""
+        return self.offset - self._start
 
     @property
     def job_id(self) -> UUID | None:

@@ -42,10 +42,16 @@ class Holders:
         self._held: dict[UUID, Held] = {}
         self._turns = count(1)
         self._stopping = False
+        self._ended_bytes = 0  # of holders that have let go
 
     def __len__(self) -> int:
         """How many uploads are held."""
         return len(self._held)
+
+    @property
+    def taken_bytes(self) -> int:
+        """How many bytes all holders of this process have taken so far, acknowledged or not."""
+        return self._ended_bytes + sum(held.taken_bytes for held in self._held.values())
 
     def next_turn(self) -> int:
         """Return the turn of a request, which takes over from those with an earlier one."""
@@ -62,6 +68,7 @@ class Holders:
             yield
         finally:
             del self._held[held.row.id]
+            self._ended_bytes += held.taken_bytes
 
     def let_go(self, upload_id: UUID) -> None:
         """Ask whoever holds an upload here to let go; it has ended."""

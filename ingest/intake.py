@@ -20,9 +20,17 @@ from ingest.unpacking import Unpacker
 # What a step has found: the header, or chunks, or nothing yet.
 Found = Header | list[ChunkCut] | None
 
-
 # A block of so many bytes is hashed in a thread of its own while it is cut: hashing is half of the work.
 BESIDE_BYTES = 256 * 1024
+
+# A file that is announced to be no longer is taken in at once, in one crossing into a thread and one statement. When
+# its client falls silent, or leaves, it becomes a job like any other.
+WHOLE_BYTES = 256 * 1024
+
+
+def is_small(length: int | None, *, chunk_bytes: int) -> bool:
+    """Say whether a file of an announced length is taken in at once."""
+    return length is not None and length <= min(WHOLE_BYTES, chunk_bytes)
 
 
 class Intake:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import trio
 
 from ingest import __version__
@@ -9,15 +11,18 @@ from ingest.accounts import InFlight
 from ingest.census import Census, Counts
 from ingest.database import Database
 from ingest.receiving import Receiving
+from ingest.resumable import Resumable
 from ingest.web.health import WritersChange, WritersStatistics
 from ingest.web.metrics import Readings
 from ingest.work import Work
 
 
 class Measuring:
-    """The parts of one process, as its metrics see them; `work` is None in the api role."""
+    """The parts of one process, as its metrics see them: all that take files in, and `work`, None in the api role."""
 
-    def __init__(self, role: str, database: Database, receiving: Receiving, work: Work | None) -> None:
+    def __init__(
+        self, role: str, database: Database, receiving: Sequence[Receiving | Resumable], work: Work | None
+    ) -> None:
         self._role = role
         self._database = database
         self._receiving = receiving
@@ -26,15 +31,16 @@ class Measuring:
 
     def readings(self) -> Readings:
         """Return what is known without asking anybody."""
-        pool, receiving, work = self._database.statistics(), self._receiving.statistics(), self._in_flight()
+        pool, work = self._database.statistics(), self._in_flight()
+        receiving = [each.statistics() for each in self._receiving]
         return Readings(
             version=__version__,
             role=self._role,
             pool_open=pool.open,
             pool_idle=pool.idle,
             pool_limit=pool.limit,
-            uploads=receiving.uploads,
-            upload_bytes=receiving.bytes_received,
+            uploads=sum(each.uploads for each in receiving),
+            upload_bytes=sum(each.bytes_received for each in receiving),
             chunks_running=work.chunks if work else 0,
             batches_queued=work.queued if work else 0,
             batches_writing=work.writing if work else 0,

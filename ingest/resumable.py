@@ -57,7 +57,6 @@ class Resumable:
         self._limiter = trio.CapacityLimiter(THREADS)
         self._followers: OrderedDict[UUID, Follower] = OrderedDict()
         self._holders = Holders(storage, rows, self._limiter)
-        self._received_bytes = 0
         self._finisher = Finisher(settings, storage, rows, self._hold_whole)
 
     async def run(self, stop: trio.Event) -> None:
@@ -71,8 +70,8 @@ class Resumable:
             self._holders.stop()
 
     def statistics(self) -> ReceivingStatistics:
-        """Return the uploads that requests hold now, and the bytes that ended requests have brought since the start."""
-        return ReceivingStatistics(uploads=len(self._holders), bytes_received=self._received_bytes)
+        """Return the uploads that requests hold now, and the bytes that requests have brought since the start."""
+        return ReceivingStatistics(uploads=len(self._holders), bytes_received=self._holders.taken_bytes)
 
     async def create(self, options: UploadOptions, length: int | None, metadata: str) -> UploadRow:
         """Begin an upload; `metadata` is given back as it is.
@@ -166,8 +165,6 @@ class Resumable:
             raise
         else:
             self._keep(held)
-        finally:
-            self._received_bytes += held.row.received - row.received
 
     def _keep(self, held: Held) -> None:
         """Keep the follower for the next request, unless something came between its steps or it has done its part."""

@@ -125,7 +125,7 @@ async def _serve(
             request_keys=RequestKeys(database, ttl_s=settings.idempotency_ttl_s),
             health=service,
             watching=watching,
-            metrics=MetricsPage(metrics, Measuring(str(roles), database, receiving, work)),
+            metrics=MetricsPage(metrics, Measuring(str(roles), database, (receiving, resumable), work)),
             draining=stop,
         )
         app = create_app(parts, health_only=not roles.api)

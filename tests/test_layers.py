@@ -22,7 +22,7 @@ LAYERS = {
     3: {"poller", "chunkrun", "reader", "writer", "heartbeat", "janitor", "worker", "work", "leases", "order",
         "wholefile", "lanes", "tuner"},
     2: {"receiving", "resumable", "held", "holding", "follower", "finishing", "uploadrows", "sources", "admission", "upload",
-        "cutter", "tableend", "intake",
+        "uploadjob", "cutter", "tableend", "intake",
         "jobs", "jobviews", "queue", "loading", "datasets", "targets", "keys", "storage", "objects", "spool", "events", "rejects",
         "rejectcsv", "retrying", "idempotency", "packing", "watching", "statistics", "control", "census"},
     1: {"database", "statements", "datasetfiles", "logs", "memory", "client", "metrics", "assets"},

@@ -15,6 +15,7 @@ import pytest
 from tests.acceptance.client import tracebacks, until
 from tests.acceptance.inputs import Inputs
 from tests.acceptance.tusclient import BYTES, FILES, VERSION, Tus, job_of, metadata
+from tests.exposition import Exposition
 
 TABLES = {"t": "a text, b int"}
 DATASETS: dict[str, str] = {}
@@ -342,16 +343,25 @@ def test_what_came_before_a_cut_counts(tus: Tus, inputs: Inputs) -> None:
 
 def test_a_new_request_takes_over_from_a_hanging_one(tus: Tus, inputs: Inputs) -> None:
     """No 423: the old connection lies dead between client and server, its bytes count, and its request is told."""
-    path = tus.create(len(FILE))
+    path, before = tus.create(len(FILE)), taken_bytes(inputs)
     with tus.patching(path, 0, len(FILE)) as hanging:
         hanging.sendall(FILE[:20_000])
-        offset = until(lambda: tus.offset(path), "some bytes are there")
+        # HEAD would take over as well, perhaps before there is anything to take.
+        until(lambda: taken_bytes(inputs) - before >= 20_000, "the service has taken the bytes")
+        offset = tus.offset(path)
+        assert offset == 20_000
         last = tus.patch(path, offset, FILE[offset:])
         assert last.status_code == 204, last.text
         hanging.settimeout(30)
         assert b"E_UPLOAD_TAKEN" in b"".join(iter(lambda: hanging.recv(65536), b""))
     assert loaded(inputs, job_of(last)) == 5000
     assert inputs.client.job(job_of(last))["sha256"] == sha256(FILE).hexdigest()
+
+
+def taken_bytes(inputs: Inputs) -> float:
+    """How many bytes of files the service has taken since its start."""
+    found = Exposition(inputs.client.get("/metrics").raise_for_status().text)
+    return found.value("ingest_upload_bytes_total")
 
 
 def go_on(tus: Tus, path: str) -> httpx.Response:

@@ -31,7 +31,8 @@ from ingest.settings import Settings
 from ingest.spec import LoadSpec
 from ingest.splitter import Splitter
 from ingest.storage import LocalStorage
-from ingest.upload import CLEANUP_S, TOUCH_S
+from ingest.upload import CLEANUP_S
+from ingest.uploadjob import TOUCH_S
 
 HEADER = b"id,name\n"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
