@@ -33,8 +33,8 @@ from ingest.errors import (
 )
 from ingest.job import JobMode
 from ingest.metrics import LeaseEnd
+from ingest.objectkeys import chunk_prefix, is_spool
 from ingest.order import Order
-from ingest.storage import chunk_prefix, is_spool
 from ingest.work import Work
 
 log = structlog.get_logger(__name__)

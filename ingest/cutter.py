@@ -12,13 +12,14 @@ from uuid import UUID
 
 from ingest.chunk import ChunkCut
 from ingest.encodings import UTF_8
+from ingest.objectkeys import chunk_key
 from ingest.objects import ObjectWriter
 from ingest.packing import PackedWriter
 from ingest.reading.batches import BatchCut
 from ingest.reading.footers import Cuts
 from ingest.reading.transcoding import SentOffsets
 from ingest.splitter import Block
-from ingest.storage import Storage, chunk_key
+from ingest.storage import Storage
 
 
 class Sink(Protocol):

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 
 import trio
 
-from ingest.climbing import Reason, Sample, Trouble
+from ingest.climbing import Reason
 from ingest.errors import ConflictError, UnavailableError
+from ingest.throughput import Sample, Trouble
 
 # Writers that may open or commit a batch while the others copy theirs.
 PIPELINED_WRITERS = 2

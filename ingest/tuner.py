@@ -11,10 +11,11 @@ from dataclasses import replace
 import structlog
 import trio
 
-from ingest.climbing import Climber, Reason, Trouble
+from ingest.climbing import Climber, Reason
 from ingest.errors import DatabaseError
 from ingest.memory import is_tight
 from ingest.statements import statement
+from ingest.throughput import Trouble
 from ingest.work import Work
 
 log = structlog.get_logger(__name__)

@@ -21,8 +21,9 @@ from ingest.errors import DatabaseError, IngestError, RequestError, StorageError
 from ingest.header import SNIFF_BYTES, Header
 from ingest.intake import WHOLE_BYTES, Found, Intake, is_small
 from ingest.job import JobView, Load
+from ingest.objectkeys import chunk_prefix
 from ingest.settings import Settings
-from ingest.storage import Storage, chunk_prefix
+from ingest.storage import Storage
 from ingest.uploadjob import Begun, Ending, UploadJob
 from ingest.uploadoptions import UploadOptions
 

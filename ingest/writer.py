@@ -17,9 +17,9 @@ import trio
 from ingest.accounts import Account
 from ingest.batch import Batch, BatchResult
 from ingest.errors import ConflictError, DatabaseError, LeaseLost, RowError, UnavailableError
+from ingest.ledger import AlreadyCommitted
 from ingest.loading import expected_after, load_isolated, load_whole, way_of
 from ingest.order import GaveWay, Order
-from ingest.queue import AlreadyCommitted
 from ingest.work import Work
 
 log = structlog.get_logger(__name__)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from ingest.batch import Batch, BatchResult
 from ingest.database import Record, Session
 from ingest.errors import AccountingError, RowError
+from ingest.ledger import resolve_rejects
 from ingest.loading.findings import Findings, rejects_of
 from ingest.loading.judging import Staging
 from ingest.loading.locating import located
@@ -14,7 +15,6 @@ from ingest.loading.merge import MergeStatement, judge_statement, merge_statemen
 from ingest.loading.reasons import MANY_BAD, Reason
 from ingest.loading.staging import constraint_reason
 from ingest.loading.tablerules import TableRule, rules_of
-from ingest.queue import resolve_rejects
 from ingest.reading.records import Records
 from ingest.reject import Reject
 from ingest.spec import Plan, plain_plan

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ingest.batch import Batch, BatchResult
 from ingest.database import Session, joined
-from ingest.queue import commit_batch, commit_batch_with_rejects, commit_only_batch, store_rejects
+from ingest.ledger import commit_batch, commit_batch_with_rejects, commit_only_batch, store_rejects
 from ingest.reject import Reject
 
 

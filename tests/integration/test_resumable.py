@@ -24,12 +24,13 @@ from ingest.dialect import Dialect
 from ingest.errors import IngestError, RequestError, StorageError
 from ingest.job import JobMode
 from ingest.jobs import Jobs
+from ingest.objectkeys import chunk_key, spool_key
 from ingest.objects import ObjectWriter
 from ingest.packing import PackedWriter
 from ingest.resumable import Resumable
 from ingest.settings import Settings
 from ingest.statements import statement
-from ingest.storage import LocalStorage, chunk_key, spool_key
+from ingest.storage import LocalStorage
 from ingest.uploadoptions import UploadOptions
 from ingest.uploadrows import UploadRow, UploadRows
 from tests.conftest import Psql

@@ -7,7 +7,8 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ingest.climbing import Climber, Sample, Trouble
+from ingest.climbing import Climber
+from ingest.throughput import Sample, Trouble
 
 LOOK_S = 0.25
 PIPELINED = 2

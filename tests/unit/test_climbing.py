@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.climbing import FIRST_REST_S, LONGEST_REST_S, Climber, Sample, Trouble
+from ingest.climbing import FIRST_REST_S, LONGEST_REST_S, Climber
+from ingest.throughput import Sample, Trouble
 from tests.unit.simulated import Server, best_fixed, simulate
 
 # Where more writers stop to pay: a machine like this one; one far away; batches that are short for the way; a large

@@ -12,7 +12,8 @@ from ingest.batch import Batch, BatchResult
 from ingest.chunk import Chunk
 from ingest.database import Database, Session
 from ingest.errors import AccountingError, ConflictError, LeaseLost
-from ingest.queue import AlreadyCommitted, Queue, commit_batch, commit_only_batch
+from ingest.ledger import AlreadyCommitted, commit_batch, commit_only_batch
+from ingest.queue import Queue
 from tests.conftest import Psql
 from tests.integration.build import Interactive, cut, interactive, make_job, numbers
 
