@@ -34,7 +34,7 @@ ROWS = 60_000
 # Each batch takes some time, so that a load lasts while it is looked at.
 SLOW_TABLE = """
 create table t (a bigint, b text);
-create function rest() returns trigger language plpgsql as 'begin perform pg_sleep(0.03); return null; end';
+create function rest() returns trigger language plpgsql as 'begin perform pg_sleep(0.06); return null; end';
 create trigger rest before insert on t for each statement execute function rest();
 """
 

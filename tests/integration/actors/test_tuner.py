@@ -72,7 +72,7 @@ async def test_writers_grow_where_the_way_is_long(make_work: MakeWork, job: Make
     """Lanes, slots and connections with them; and a worker that is told to stop ends in good order."""
     work = make_work(far, WORKER_CONCURRENT_BATCHES="auto")
     began = work.lanes.writers
-    await job(numbers(RECORDS))
+    await job(numbers(RECORDS), batch_records=50)
     with trio.fail_after(LONG_S):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(run, work)
