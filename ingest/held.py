@@ -22,6 +22,8 @@ T = TypeVar("T")
 # Bytes are made safe at least so often: what a crash or a hanging connection can cost a client to send again.
 ACKNOWLEDGE_BYTES = 16 * BLOCK_BYTES
 ACKNOWLEDGE_S = 1.0
+# How long the bytes of a client that is silent may take to become safe; meanwhile nobody can take the upload over.
+SAFE_S = 10.0
 # How often an upload that is being worked on is kept from expiring.
 RENEW_S = 1.0
 
@@ -144,6 +146,19 @@ class Held:
         expires_at = await self._rows.advance(self.row.id, self.holder, start, end)
         self.row = replace(self.row, received=end, expires_at=expires_at)
         self._acknowledged_at = trio.current_time()
+
+    async def keep_safe(self) -> None:
+        """Acknowledge what a client has sent that is silent now, if it is due; for `next` to call while it waits.
+
+        Raises what `acknowledge` raises, and UnavailableError when that takes longer than SAFE_S.
+        """
+        if not self.due:
+            return
+        # `let_go` ends the waiting for bytes, and not this: half of it, and nobody would know what is safe.
+        with trio.move_on_after(SAFE_S, shield=True) as scope:
+            await self.acknowledge()
+        if scope.cancelled_caught:
+            raise UnavailableError("the bytes that have come could not be made safe in time")
 
     async def follow(self, *, patient: bool = True) -> None:
         """Cut what is acknowledged of a file that is not whole yet.

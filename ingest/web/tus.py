@@ -192,6 +192,8 @@ class Tus:
     async def _take(self, held: Held, request: Request, check: tusheaders.Checksum | None) -> None:
         """Take the bytes of a request into an upload, and cut what is safe."""
         self._check_room(held, request.content_length or 0)
+        if check is None:
+            request.body.waiting = held.keep_safe
         while data := await self._next(held, request.body, check):
             self._check_room(held, len(data))
             if check is not None:
