@@ -14,7 +14,7 @@ import pytest
 import trio
 import trio.testing
 
-from ingest import finishing, held, upload, uploadrows
+from ingest import finishing, held, uploadjob, uploadrows
 from ingest.budget import Budget
 from ingest.caller import ANYBODY
 from ingest.chunk import ChunkCut
@@ -484,7 +484,7 @@ async def test_a_service_that_stops_leaves_it_to_the_next_one(
     processes: Processes, psql: Psql, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At once, in the middle of a file; whoever waits is told to come back."""
-    monkeypatch.setattr(upload, "TOUCH_S", 0.0)
+    monkeypatch.setattr(uploadjob, "TOUCH_S", 0.0)
     resumable, told = processes.start(), []
     row = await sent_whole(resumable)
 

@@ -18,7 +18,7 @@ from tests.integration.actors.conftest import MakeJob, MakeWork, counted, settle
 from tests.integration.build import numbers
 
 LONG_S = 120.0
-AWAY_S = 0.02
+AWAY_S = 0.1
 LOOK_S = 0.02
 RECORDS = 30_000
 
@@ -72,7 +72,7 @@ async def test_writers_grow_where_the_way_is_long(make_work: MakeWork, job: Make
     """Lanes, slots and connections with them; and a worker that is told to stop ends in good order."""
     work = make_work(far, WORKER_CONCURRENT_BATCHES="auto")
     began = work.lanes.writers
-    await job(numbers(RECORDS), batch_records=50)
+    await job(numbers(RECORDS), batch_records=100)
     with trio.fail_after(LONG_S):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(run, work)
