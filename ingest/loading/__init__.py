@@ -23,6 +23,7 @@
     locating   where the records of a batch are
     storing    rejects and ledger line, the end of a batch
     asking     which texts their types refuse
+    taken      texts that a type takes for certain
     fields     one record -> its fields, by COPY's rules
     reasons    SQLSTATE -> the reject's stable code and its sentence
 
