@@ -134,6 +134,7 @@ async def _conclude(chunk: Chunk, work: Work, outcome: Outcome) -> None:
     if outcome.error is not None:
         await _settle_failed(chunk, work, outcome.error)
     elif outcome.finished:
+        work.announcer.tell(chunk.job_id)
         await _remove_object(chunk, work)
     elif outcome.complete:
         await _finish(chunk, work)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
+from ingest.announcing import Announcer
 from ingest.chunk import ChunkCut
 from ingest.database import Database, Record, Session
 from ingest.errors import IngestError, RequestError, UnavailableError
@@ -21,8 +22,10 @@ from ingest.statistics import Statistics
 class Jobs:
     """The jobs in the database."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, announcer: Announcer | None = None) -> None:
+        """Give the `announcer` that runs in this process where whole files are received."""
         self._database = database
+        self._announcer = announcer or Announcer(database)
         self._statistics = Statistics(database)
 
     async def create(self, new: NewJob) -> None:
@@ -53,6 +56,7 @@ class Jobs:
             raise duplicate_file(row["duplicate"])
         if row["outcome"] != "complete":
             raise _no_longer_receiving(await self.get(new.id))
+        self._announcer.tell(new.id, queue=new.queue)
         return view_of_received(new, sha256, records, row)
 
     async def add_chunk(self, job_id: UUID, cut: ChunkCut) -> None:

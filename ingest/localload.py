@@ -180,11 +180,14 @@ class Loader:
         """Run a worker on the job's queue until the job has ended."""
         stop = trio.Event()
         work = create_work(self._settings, self._database, self._storage, stop, queue)
+        told = trio.Event()
         update = partial(progress.update, progress.add_task("loading", total=None))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(worker.run, work, Pulse())
+            nursery.start_soon(work.announcer.run, told)
             view = await self._watch(job_id, update)
             stop.set()
+            told.set()
         return view
 
     async def _watch(self, job_id: UUID, on_change: Callable[..., None]) -> JobView:

@@ -35,6 +35,7 @@ async def run(work: Work) -> None:
         while not work.stop.is_set():
             claimed = await _claim(work, _free(work, running.values()))
             for chunk in claimed:
+                work.announcer.tell(chunk.job_id)
                 running[chunk.id, chunk.epoch] = _share(work, chunk)
                 runs.start_soon(_run, chunk, work, running)
             if not claimed:

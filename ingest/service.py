@@ -20,6 +20,7 @@ import trio
 from uuid_utils.compat import uuid7
 
 from ingest import __version__, worker
+from ingest.announcing import Announcer
 from ingest.control import Control
 from ingest.database import Database, migrate_database, open_database
 from ingest.datasetfiles import known_definitions
@@ -99,9 +100,12 @@ async def _serve(
 ) -> None:
     datasets = Datasets(database, settings.allowed_schemas, definitions)
     storage, metrics, stop, http_stop = open_storage(settings), Metrics(), stopping.requested, trio.Event()
-    work = create_work(settings, database, storage, stop, metrics=metrics) if roles.worker else None
+    announcer = Announcer(database)
+    work = (
+        create_work(settings, database, storage, stop, metrics=metrics, announcer=announcer) if roles.worker else None
+    )
     service = Service(settings, roles, database, storage, work, stopping)
-    jobs, rows = Jobs(database), UploadRows(database, life_s=settings.upload_life_s)
+    jobs, rows = Jobs(database, announcer), UploadRows(database, life_s=settings.upload_life_s)
     receiving = Receiving(settings, storage, jobs, datasets)
     resumable = Resumable(settings, storage, jobs, datasets, rows)
     sources = Sources(receiving, jobs, settings.source_roots)
@@ -111,6 +115,7 @@ async def _serve(
     async with trio.open_nursery() as outer:
         outer.start_soon(resumable.run, stop)
         outer.start_soon(sources.run, stop)
+        outer.start_soon(announcer.run, http_stop)
         parts = Parts(
             settings=settings,
             keys=Keys(database),

@@ -10,6 +10,7 @@ import trio
 from uuid_utils.compat import uuid7
 
 from ingest.accounts import Accounts
+from ingest.announcing import Announcer
 from ingest.database import Database
 from ingest.events import Wake
 from ingest.lanes import Lanes
@@ -31,6 +32,7 @@ class Work:
     stop: trio.Event  # set once, by whoever asks the worker to drain; never cleared
     lanes: Lanes
     metrics: Metrics
+    announcer: Announcer  # run by whoever runs the worker
     accounts: Accounts = field(default_factory=Accounts)
     leases: Leases = field(default_factory=Leases)
     wake: Wake = field(default_factory=Wake)
@@ -48,10 +50,12 @@ def create_work(
     queue: str = "default",
     *,
     metrics: Metrics | None = None,
+    announcer: Announcer | None = None,
 ) -> Work:
     """Return the shared state of a new worker, under an id that no process had before."""
     return Work(
         metrics=metrics or Metrics(),
+        announcer=announcer or Announcer(database),
         settings=settings,
         database=database,
         queue=Queue(database, uuid7(), queue),

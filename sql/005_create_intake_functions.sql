@@ -96,6 +96,7 @@ DECLARE
     v_job ingest.jobs;
     v_whole boolean;
 BEGIN
+    PERFORM ingest.hush();
     IF p_key IS NOT NULL THEN
         refusal := ingest.job_refusal(p_key);
         IF refusal IS NOT NULL THEN

@@ -83,6 +83,11 @@ SELECT w.id, w.host, w.pid, w.version, w.draining,
 DELETE FROM ingest.workers w WHERE (heartbeat_at < clock_timestamp() - $1::interval OR id = ANY ($2))
    AND NOT EXISTS (SELECT FROM ingest.leases l WHERE l.worker_id = w.id);
 
+-- name: announce
+-- Tell that the jobs $1 ('' for any) have changed, and that there is work in the queues $2.
+SELECT pg_notify('ingest_job', job) FROM unnest($1::text[]) AS job
+ UNION ALL SELECT pg_notify('ingest_work', queue) FROM unnest($2::text[]) AS queue;
+
 -- name: room_for_rejects
 SELECT ingest.room_for_rejects($1);
 

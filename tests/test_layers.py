@@ -23,7 +23,8 @@ LAYERS = {
         "wholefile", "lanes", "tuner"},
     2: {"receiving", "resumable", "held", "holding", "follower", "finishing", "uploadrows", "sources", "admission", "upload",
         "uploadjob", "cutter", "tableend", "intake",
-        "jobs", "jobviews", "queue", "ledger", "loading", "datasets", "targets", "keys", "storage", "objects", "objectkeys", "spool", "events", "rejects",
+        "jobs", "jobviews", "queue", "ledger", "loading", "datasets", "targets", "keys", "storage", "objects", "objectkeys", "spool",
+        "events", "announcing", "rejects",
         "rejectcsv", "retrying", "idempotency", "packing", "watching", "statistics", "control", "census"},
     1: {"database", "statements", "datasetfiles", "logs", "memory", "client", "metrics", "assets"},
     0: {

@@ -74,13 +74,13 @@ def test_a_batch_asks_for_little_and_its_bytes_are_sent_once(dsn: str, tmp_path:
     assert (many.trips - two.trips) / (MANY - 2) < 3.5
 
 
-def test_a_small_file_takes_six_trips(dsn: str, tmp_path: Path) -> None:
-    """The table looked up, the job received and claimed, its bytes copied, committed with its finish."""
+def test_a_small_file_takes_few_trips(dsn: str, tmp_path: Path) -> None:
+    """The table looked up, the job received and claimed, its bytes copied, committed with its finish; and what is told."""
     with loading(dsn, tmp_path, {}) as load:
         one = min((load(HEADER + rows(100, n)) for n in range(3)), key=lambda asked: asked.trips)
     assert (one.chunks, one.batches) == (1, 1)
-    # How often the worker looks for more depends on who is faster.
-    assert one.trips <= 8
+    # How often the worker looks for more, and how much is told at once, depends on who is faster.
+    assert one.trips <= 11
 
 
 def test_a_chunk_asks_for_little(dsn: str, tmp_path: Path) -> None:
