@@ -32,6 +32,13 @@ ACQUIRE_S = 10.0
 # after so many queries one is given to the pool, which replaces it when it is worn.
 MOST_SPARE, WORN = 2, 10_000
 RELEASE_S = 4.0
+# What says that the server has ended the connection, be it before we see it closed.
+LOST = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.InternalClientError,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,11 +149,11 @@ class Database:
         connection = await self._take()
         try:
             result = await unit(Session(connection, self._slots))
-        except Exception:
+        except Exception as error:
             await _roll_back(connection)
+            if isinstance(error, LOST) or not _is_there(connection):
+                await self._drop_idle()  # what took this one has most likely taken them, too
             await self._pool.release(connection, timeout=RELEASE_S)
-            if not _is_usable(connection):
-                await self._drop_spare()  # what took this one has most likely taken them, too
             raise
         except BaseException:
             _terminate(connection)
@@ -164,7 +171,8 @@ class Database:
         # A limit costs a task and a timer of asyncio's: only those who may have to wait pay for it.
         return await self._pool.acquire(timeout=None if self._pool.get_idle_size() else ACQUIRE_S)
 
-    async def _drop_spare(self) -> None:
+    async def _drop_idle(self) -> None:
+        await self._pool.expire_connections()  # each is replaced when it is taken next
         spare, self._spare = self._spare, []
         for connection in spare:
             _terminate(connection)
@@ -202,10 +210,13 @@ class Held:
             raise
 
 
+def _is_there(connection: PoolConnectionProxy) -> bool:
+    """Tell whether a connection is open as far as we know; one that was lost has left the pool by itself."""
+    return connection._con is not None and not connection._con.is_closed()
+
+
 def _is_usable(connection: PoolConnectionProxy) -> bool:
-    """Tell whether a connection is there and not worn; one that was lost has left the pool by itself."""
-    own = connection._con
-    return own is not None and not own.is_closed() and own._protocol.queries_count < WORN
+    return _is_there(connection) and connection._con._protocol.queries_count < WORN
 
 
 async def _roll_back(connection: PoolConnectionProxy) -> None:
