@@ -151,7 +151,7 @@ class Database:
             result = await unit(Session(connection, self._slots))
         except Exception as error:
             await _roll_back(connection)
-            if isinstance(error, LOST) or not _is_there(connection):
+            if _has_ended(error) or not _is_there(connection):
                 await self._drop_idle()  # what took this one has most likely taken them, too
             await self._pool.release(connection, timeout=RELEASE_S)
             raise
@@ -213,6 +213,11 @@ class Held:
 def _is_there(connection: PoolConnectionProxy) -> bool:
     """Tell whether a connection is open as far as we know; one that was lost has left the pool by itself."""
     return connection._con is not None and not connection._con.is_closed()
+
+
+def _has_ended(error: Exception) -> bool:
+    """Tell whether an error says that the connection has; of what is said as an ERROR only, it has not."""
+    return isinstance(error, LOST) and getattr(error, "severity_en", None) != "ERROR"
 
 
 def _is_usable(connection: PoolConnectionProxy) -> bool:

@@ -203,7 +203,7 @@ async def test_pages_of_jobs(database: Database, psql: Psql) -> None:
 
 
 async def test_state_changes_are_announced_once_each(database: Database, psql: Psql) -> None:
-    """To whoever listens to jobs and to work."""
+    """To whoever listens to jobs and to work. That a chunk was claimed is for the claimer to tell: `announcing`."""
     heard: list[tuple[str, str]] = []
     async with interactive(database) as other:
         for channel in ("ingest_job", "ingest_work"):
@@ -219,4 +219,4 @@ async def test_state_changes_are_announced_once_each(database: Database, psql: P
         await queue.fail(chunk, FileError("x"), permanent=True, delay_s=0)
         await other.execute("SELECT 1")
     job, work = ("ingest_job", str(job_id)), ("ingest_work", "default")
-    assert heard == [job, work, job, work, job]
+    assert heard == [job, work, work, job]
