@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 from uuid import UUID
@@ -51,6 +51,8 @@ class JobRows(Protocol):
 
     async def complete_upload(self, job_id: UUID, *, bytes_total: int, sha256: bytes, records: int) -> JobView: ...
 
+    async def receive(self, new: NewJob, cuts: Sequence[ChunkCut], *, sha256: bytes) -> JobView: ...
+
     async def fail_upload(self, job_id: UUID, error: IngestError) -> None: ...
 
     async def get(self, job_id: UUID) -> JobView | None: ...
@@ -95,20 +97,23 @@ class Admission:
             max_ratio=None if limit is None else self.settings.max_compression_ratio,
         )
 
-    async def new_job(
-        self, job_id: UUID, header: Header, detected: Detected | None, *, compression: Compression | None = None
-    ) -> NewJob:
-        """Check the header against the dataset and return the job that may be written.
-
-        Raises FileError for the header, RequestError (E_PARENT, E_DATASET_TABLE), DatabaseError.
-        """
-        options = self.options
+    def plan(self, header: Header, detected: Detected | None) -> LoadSpec:
+        """Check the header against the dataset and return how the file is loaded. Raises FileError, RequestError."""
         dialect = detected.dialect if detected else self.options.dialect
-        spec = await self.target.ready(self._plan(header, replace(dialect, encoding=header.encoding)))
+        spec = self._planned(header, replace(dialect, encoding=header.encoding))
         written = () if header.written == spec.header else header.written
         spec = replace(spec, written_header=written, max_record_bytes=self.settings.max_record_bytes)
-        if detected is not None:
-            spec = replace(spec, evidence=detected.evidence, pinned_by=detected.options)
+        if detected is None:
+            return spec
+        return replace(spec, evidence=detected.evidence, pinned_by=detected.options)
+
+    async def new_job(self, job_id: UUID, spec: LoadSpec, *, compression: Compression | None = None) -> NewJob:
+        """Check what a plan needs and return the job that may be written.
+
+        Raises RequestError (E_PARENT, E_DATASET_TABLE), DatabaseError.
+        """
+        options = self.options
+        spec = await self.target.ready(spec)
         await self._check_parent(spec.dataset)
         if spec.certainty is not None:
             facts = {"dataset": spec.dataset, "platform": spec.platform, "certainty": spec.certainty}
@@ -182,7 +187,7 @@ class Admission:
             await trio.sleep(CATCH_UP_S)
             await waiting()
 
-    def _plan(self, header: Header, dialect: Dialect) -> LoadSpec:
+    def _planned(self, header: Header, dialect: Dialect) -> LoadSpec:
         dataset, options = with_sample(self.target.dataset, header, dialect), self.options
         names = names_of(dataset, header, options.dialect, options.told)
         try:

@@ -20,6 +20,7 @@ class Batch:
     range: BatchRange
     data: bytes
     source: Source | None = None  # if the bytes are not those of the chunk
+    is_all: bool = False  # of its chunk, which was not tried before: its transaction may finish the chunk
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,14 +39,20 @@ class Source:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchResult:
-    """What became of a batch's records. `rejected` counts records; `rejects` may hold several reasons for one."""
+    """What became of a batch's records. `rejected` counts records; `rejects` may hold several reasons for one.
+
+    `repeated` of the others had the key of another record of the batch, as far as that was looked at.
+    `finished`: the batch's transaction has finished its chunk, too.
+    """
 
     inserted: int = 0
     updated: int = 0
     unchanged: int = 0
     skipped: int = 0
     rejected: int = 0
+    repeated: int = 0
     rejects: tuple[Reject, ...] = field(default=())
+    finished: bool = False
 
     def __add__(self, other: BatchResult) -> BatchResult:
         """Return the counts of both together, without the rejects themselves."""

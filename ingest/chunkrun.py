@@ -33,8 +33,8 @@ from ingest.errors import (
 )
 from ingest.job import JobMode
 from ingest.metrics import LeaseEnd
+from ingest.objectkeys import chunk_prefix, is_spool
 from ingest.order import Order
-from ingest.storage import chunk_prefix, is_spool
 from ingest.work import Work
 
 log = structlog.get_logger(__name__)
@@ -52,6 +52,7 @@ class Outcome:
     """How the run went; written by the run alone."""
 
     complete: bool = False
+    finished: bool = False  # the chunk's only batch has finished it
     error: IngestError | None = None
     lease_end: LeaseEnd | None = None  # None: the lease was ours to the end, or somebody wanted the job to stop
 
@@ -88,15 +89,33 @@ async def _load(chunk: Chunk, work: Work, account: Account, outcome: Outcome) ->
         outcome.complete = await wholefile.run(chunk, work, account)
         return
     order = Order(keyed=chunk.spec.keyed)
+    if len(chunk.cut.ends) == 1 and chunk.epoch == 1:
+        await _load_at_once(chunk, work, account, order, outcome)
+        return
     async with trio.open_nursery() as nursery:
         send, receive = trio.open_memory_channel[Batch](1)
         # Ours stays open beside the clones: when the last writer fails, the reader is cancelled and not told that
         # nobody reads any more, an error that would hide the writer's and belong to nobody.
         with receive, work.metrics.channel(receive):
-            for _ in range(work.settings.writer_count):
-                nursery.start_soon(writer.run, receive.clone(), work, account, order)
-            complete = await reader.run(chunk, work, send, account, order)
+
+            def begin() -> None:
+                nursery.start_soon(writer.run, receive.clone(), work, account, order, crew.is_spare)
+
+            with work.lanes.crew(begin, in_order=order.keyed) as crew:
+                complete = await reader.run(chunk, work, send, account, order, crew.hire)
     outcome.complete = complete
+
+
+async def _load_at_once(chunk: Chunk, work: Work, account: Account, order: Order, outcome: Outcome) -> None:
+    """Load the only batch of a chunk that was never claimed before: none of it can be in the ledger."""
+    if work.stop.is_set():
+        return
+    [stretch] = chunk.ranges()
+    data = await work.storage.read(chunk.cut.object_key, chunk.cut.object_offset, stretch.end)
+    account.read()
+    order.add(stretch.start)
+    result = await writer.write(Batch(chunk=chunk, range=stretch, data=data, is_all=True), work, account, order)
+    outcome.complete, outcome.finished = True, result is not None and result.finished
 
 
 async def _settle(chunk: Chunk, work: Work, outcome: Outcome) -> None:
@@ -114,6 +133,9 @@ async def _settle(chunk: Chunk, work: Work, outcome: Outcome) -> None:
 async def _conclude(chunk: Chunk, work: Work, outcome: Outcome) -> None:
     if outcome.error is not None:
         await _settle_failed(chunk, work, outcome.error)
+    elif outcome.finished:
+        work.announcer.tell(chunk.job_id)
+        await _remove_object(chunk, work)
     elif outcome.complete:
         await _finish(chunk, work)
     else:
@@ -129,6 +151,10 @@ async def _release(chunk: Chunk, work: Work, delay_s: float = 0.0, **reason: str
 async def _explain(chunk: Chunk, work: Work, outcome: Outcome) -> None:
     """Say why the chunk is no longer ours: somebody wanted it so, or we were too slow."""
     fate = await work.queue.fate(chunk)
+    if fate == "finished":  # and the answer that said so was lost, or came later than the heartbeat's
+        outcome.lease_end = None
+        await (_remove_object(chunk, work) if chunk.mode is JobMode.BATCHES else _finish(chunk, work))
+        return
     if fate in WANTED:
         outcome.lease_end = None
     log.log(logging.INFO if fate in WANTED else logging.WARNING, "chunk_lost", fate=fate)
@@ -146,6 +172,11 @@ async def _finish(chunk: Chunk, work: Work) -> None:
         state = await work.queue.fail(chunk, error, permanent=False, delay_s=backoff_s(chunk.attempt))
         log.warning("chunk_has_gap", state=state)
         return
+    await _remove_object(chunk, work)
+
+
+async def _remove_object(chunk: Chunk, work: Work) -> None:
+    """Remove what nobody will read again, now that the chunk is finished."""
     log.info("chunk_finished")
     if not is_spool(chunk.cut.object_key) or await work.queue.has_ended(chunk.job_id):
         await _remove(work.storage.remove(chunk.cut.object_key))

@@ -9,23 +9,39 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from importlib import import_module
 
 import click
-import trio
 
-from ingest import __version__, localload, logs, memory
-from ingest.database import migrate
+from ingest import __version__, logs, memory
 from ingest.database.embedded import bin_path
-from ingest.datasetcommands import datasets_group
 from ingest.environment import database_dsn, read_settings
-from ingest.errors import IngestError, SettingsError, leaves
-from ingest.keycommands import keys_group
-from ingest.loadcommand import load_command
+from ingest.errors import IngestError, Interrupted, SettingsError, leaves
 from ingest.remotecommands import COMMANDS
 
 FAILED, USAGE, WITH_REJECTS = 1, 2, 3
+
+# Commands that take a while to import, with their module, their name there, and the beginning of their help.
+LATER = {
+    "datasets": (
+        "ingest.datasetcommands",
+        "datasets_group",
+        "List, show, check and apply the datasets that rows can be loaded into.",
+    ),
+    "keys": (
+        "ingest.keycommands",
+        "keys_group",
+        "Create, list and revoke API keys. Talks to the database, not to a server.",
+    ),
+    "load": (
+        "ingest.loadcommand",
+        "load_command",
+        "Load local files (- for standard input) straight into the database; with --server, send them to a service.",
+    ),
+}
 
 
 def main() -> None:
@@ -57,12 +73,36 @@ def _one_line_errors() -> Iterator[None]:
 
 
 def _exit_code(error: IngestError) -> int:
-    if isinstance(error, localload.Interrupted):
+    if isinstance(error, Interrupted):
         return 128 + error.number  # as a shell says it
     return USAGE if isinstance(error, SettingsError) or error.code == "E_OPTION" else FAILED
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class Commands(click.Group):
+    """The commands; those of LATER are imported when they are called, and not for the help of all."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands."""
+        return sorted([*super().list_commands(ctx), *LATER])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command by its name."""
+        if cmd_name not in LATER:
+            return super().get_command(ctx, cmd_name)
+        module, name, _ = LATER[cmd_name]
+        command: click.Command = getattr(import_module(module), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write a line for each command."""
+        room = formatter.width - 6 - max(map(len, self.list_commands(ctx)))
+        lines = {name: command.get_short_help_str(room) for name, command in self.commands.items()}
+        lines |= {name: click.Command(name, help=text).get_short_help_str(room) for name, (_, _, text) in LATER.items()}
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(lines.items()))
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="ingest")
 def commands() -> None:
     """Load CSV files of any size into PostgreSQL, every good row exactly once, every bad row kept with its reason.
@@ -80,11 +120,17 @@ def _listening(command: Callable[..., None]) -> Callable[..., None]:
 def _serve(host: str | None, port: int | None, *, api: bool, worker: bool) -> None:
     settings = read_settings(host=host, port=port)
     logs.configure(settings.log_level, settings.log_format)
-    # Half of what there is to import is for HTTP, and only those who serve should wait for it.
-    from ingest import service
+    # What there is to import takes as long as the start of PostgreSQL, so it is imported meanwhile.
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        importing = beside.submit(import_module, "ingest.service")
+        with database_dsn(settings) as dsn:
+            importing.result()
+            beside.shutdown()
+            import trio
 
-    with database_dsn(settings) as dsn:
-        trio.run(service.serve, settings, dsn, service.Roles(api=api, worker=worker), partial(print, flush=True))
+            from ingest import service
+
+            trio.run(service.serve, settings, dsn, service.Roles(api=api, worker=worker), partial(print, flush=True))
 
 
 @commands.command()
@@ -112,6 +158,11 @@ def worker(host: str | None, port: int | None) -> None:
 @click.option("--dry-run", is_flag=True, help="Print what would be applied and change nothing.")
 def migrate_command(dry_run: bool) -> None:
     """Bring the schema `ingest` of the database up to date."""
+    # Only who asks for it waits for the import.
+    import trio
+
+    from ingest.database import migrate
+
     settings = read_settings()
     logs.configure(settings.log_level, settings.log_format)
     with database_dsn(settings) as dsn:
@@ -132,5 +183,5 @@ def psql_command(arguments: tuple[str, ...]) -> None:
         sys.exit(subprocess.run([bin_path() / "psql", dsn, *arguments]).returncode)
 
 
-for command in (load_command, datasets_group, keys_group, *COMMANDS):
+for command in COMMANDS:
     commands.add_command(command)

@@ -18,8 +18,9 @@ from ingest.database import Database
 from ingest.errors import ConflictError, RequestError, StorageError
 from ingest.job import JobView
 from ingest.jobs import Jobs
+from ingest.objectkeys import chunk_prefix
 from ingest.statements import statement
-from ingest.storage import Storage, chunk_prefix
+from ingest.storage import Storage
 
 # A batch or a claim may be in the way of the locks for a moment.
 TRIES = 5

@@ -12,13 +12,14 @@ from uuid import UUID
 
 from ingest.chunk import ChunkCut
 from ingest.encodings import UTF_8
+from ingest.objectkeys import chunk_key
 from ingest.objects import ObjectWriter
 from ingest.packing import PackedWriter
 from ingest.reading.batches import BatchCut
 from ingest.reading.footers import Cuts
 from ingest.reading.transcoding import SentOffsets
 from ingest.splitter import Block
-from ingest.storage import Storage, chunk_key
+from ingest.storage import Storage
 
 
 class Sink(Protocol):
@@ -47,7 +48,7 @@ class ObjectSink:
     """Stores each chunk as an object of its own. Raises StorageError from each method.
 
     A sealed object goes to the disk while the next one is written: waiting for it took a third of an upload's time.
-    At most one is on its way, so a slow disk still slows the upload down.
+    At most one is on its way, so a slow disk still slows the upload down. The last one has nothing to be beside.
     """
 
     def __init__(self, storage: Storage, job_id: UUID, *, packed: bool = False) -> None:
@@ -57,21 +58,21 @@ class ObjectSink:
         self._key = ""
         self._writer: ObjectWriter | PackedWriter | None = None
         self._sealer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="seal")
+        self._complete: ObjectWriter | PackedWriter | None = None  # to be sealed beside what comes next
         self._sealing: Future[None] | None = None
 
     def write(self, data: memoryview, ordinal: int) -> None:
         """Append to the object of the chunk, which its first bytes create."""
         if self._writer is None:
+            self._begin_sealing()
             self._key = chunk_key(self._job_id, ordinal, packed=self._packed)
             self._writer = self._storage.create(self._key)
         self._writer.write(data)
 
     def seal(self, file_offset: int) -> tuple[str, int]:
-        """Begin to make the object durable, once its predecessor is."""
+        """End the object; it is made durable beside the next one, once its predecessor is."""
         self._await_sealing()
-        if self._writer is not None:
-            self._sealing = self._sealer.submit(self._writer.seal)
-            self._writer = None
+        self._complete, self._writer = self._writer, None
         return self._key, 0
 
     def settle(self) -> None:
@@ -90,14 +91,25 @@ class ObjectSink:
             writer.discard()
 
     def discard(self) -> None:
-        """Remove the object that is not sealed; one that is being sealed is waited for."""
+        """Remove what is not sealed; an object that is being sealed is waited for."""
         self._sealer.shutdown()
+        complete, self._complete = self._complete, None
+        if complete is not None:
+            complete.discard()
         self.drop()
+
+    def _begin_sealing(self) -> None:
+        complete, self._complete = self._complete, None
+        if complete is not None:
+            self._sealing = self._sealer.submit(complete.seal)
 
     def _await_sealing(self) -> None:
         sealing, self._sealing = self._sealing, None
         if sealing is not None:
             sealing.result()
+        complete, self._complete = self._complete, None
+        if complete is not None:
+            complete.seal()
 
 
 class InPlaceSink:

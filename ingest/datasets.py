@@ -152,14 +152,13 @@ class Datasets:
         rows = await self._database.fetch(statement("columns_of_table"), schema, table)
         if not rows:
             return None
-        ordered = await self._database.fetch(statement("order_columns"), schema, table)
         return TableDataset(
             name=name,
             schema=schema,
             table=table,
             columns=tuple(_column_from(row) for row in rows),
             description=description,
-            order_columns=frozenset(row["name"] for row in ordered),
+            order_columns=frozenset(rows[0]["order_columns"]),
         )
 
 

@@ -7,6 +7,7 @@ values, SQL, credentials or tracebacks; `facts` are extra fields for the API's p
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 
@@ -62,6 +63,16 @@ class SourceChanged(StorageError):
     """The bytes of a file or object are not the bytes that were received; never worth another try."""
 
     code = "E_SOURCE_CHANGED"
+
+
+class Interrupted(IngestError):
+    """A signal ended the load; `number` says which one."""
+
+    code = "E_INTERRUPTED"
+
+    def __init__(self, number: int, advice: str) -> None:
+        super().__init__(f"interrupted by {signal.Signals(number).name}{advice}")
+        self.number = number
 
 
 class LeaseLost(IngestError):

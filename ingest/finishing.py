@@ -19,11 +19,13 @@ from ingest.errors import DatabaseError, IngestError, RequestError, StorageError
 from ingest.follower import Follower
 from ingest.held import Held
 from ingest.job import Load
+from ingest.objectkeys import chunk_prefix, spool_key
 from ingest.receiving import THREADS, object_sink
 from ingest.settings import Settings
 from ingest.spool import Spool
-from ingest.storage import Storage, chunk_prefix, spool_key
-from ingest.upload import BLOCK_BYTES, Ending, Upload
+from ingest.storage import Storage
+from ingest.upload import BLOCK_BYTES, Upload
+from ingest.uploadjob import Ending
 from ingest.uploadrows import UploadRow, UploadRows
 
 # How long a request waits for the end of its upload; proxies in between give up after a minute.

@@ -27,7 +27,8 @@ from ingest.header import Header
 from ingest.job import Load
 from ingest.spec import LoadSpec
 from ingest.spool import Spool
-from ingest.upload import BLOCK_BYTES, Begun, Ending
+from ingest.upload import BLOCK_BYTES
+from ingest.uploadjob import Begun, Ending
 from ingest.uploadrows import CutSoFar
 
 T = TypeVar("T")
@@ -174,7 +175,8 @@ class Follower:
 
     async def _create(self, header: Header) -> None:
         compression = self._unpacker.compression
-        new = await self.admission.new_job(self._job_id, header, self._opening.detected, compression=compression)
+        spec = self.admission.plan(header, self._opening.detected)
+        new = await self.admission.new_job(self._job_id, spec, compression=compression)
         if compression is not None or new.spec.dialect.encoding != UTF_8:
             new = replace(new, load=Load.AFTER_UPLOAD)  # nothing of it can be loaded before it is unpacked
         await self.admission.jobs.create(new)

@@ -12,6 +12,9 @@ from ingest.work import Work
 
 log = structlog.get_logger(__name__)
 
+# Jobs tell of their beginning and their end, too: most that ask for a beat have ended before anybody could look.
+ASKED_S = 0.1
+
 
 class Pulse:
     """When the database last heard of this worker; written by the heartbeat, read by the health endpoint."""
@@ -36,7 +39,18 @@ async def run(work: Work, pulse: Pulse) -> None:
             await _renew(work, pulse)
         except DatabaseError as error:
             log.warning("heartbeat_failed", code=error.code, sqlstate=error.sqlstate)
-        await work.beat.wait(work.settings.heartbeat_interval_s)
+        await _next(work)
+
+
+async def _next(work: Work) -> None:
+    """Wait until the next beat is due, or was asked for by somebody who is still there a moment later."""
+    due = trio.current_time() + work.settings.heartbeat_interval_s
+    while trio.current_time() < due:
+        await work.beat.wait(due - trio.current_time())
+        with trio.move_on_at(due):
+            await trio.sleep(ASKED_S)
+        if len(work.leases):
+            return
 
 
 async def _renew(work: Work, pulse: Pulse) -> None:

@@ -13,7 +13,8 @@ import trio
 from ingest.errors import IngestError, RequestError, UnavailableError
 from ingest.follower import Follower
 from ingest.spool import Spool
-from ingest.upload import BLOCK_BYTES, Ending
+from ingest.upload import BLOCK_BYTES
+from ingest.uploadjob import Ending
 from ingest.uploadrows import UploadRow, UploadRows
 
 T = TypeVar("T")

@@ -17,8 +17,9 @@ import trio
 
 from ingest.errors import DatabaseError, RequestError, StorageError
 from ingest.held import Held
+from ingest.objectkeys import spool_key
 from ingest.spool import Spool
-from ingest.storage import Storage, spool_key
+from ingest.storage import Storage
 from ingest.uploadrows import UploadRow, UploadRows, taken_over
 
 T = TypeVar("T")

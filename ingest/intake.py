@@ -5,7 +5,7 @@ Synchronous, for use inside worker threads; `ingest.upload` is the asynchronous 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from ingest.chunk import ChunkCut
@@ -20,9 +20,17 @@ from ingest.unpacking import Unpacker
 # What a step has found: the header, or chunks, or nothing yet.
 Found = Header | list[ChunkCut] | None
 
-
 # A block of so many bytes is hashed in a thread of its own while it is cut: hashing is half of the work.
 BESIDE_BYTES = 256 * 1024
+
+# A file that is announced to be no longer is taken in at once, in one crossing into a thread and one statement. When
+# its client falls silent, or leaves, it becomes a job like any other.
+WHOLE_BYTES = 256 * 1024
+
+
+def is_small(length: int | None, *, chunk_bytes: int) -> bool:
+    """Say whether a file of an announced length is taken in at once."""
+    return length is not None and length <= min(WHOLE_BYTES, chunk_bytes)
 
 
 class Intake:
@@ -72,6 +80,25 @@ class Intake:
         """The SHA-256 of the bytes so far, as they were sent."""
         return self._hashes.sha256
 
+    def take_whole(self, file: Block, cutter_for: Callable[[Header], Cutter]) -> list[ChunkCut] | None:
+        """Take all bytes of a file at once; returns its chunks, all durable.
+
+        None for a compressed file, of which the bytes were only taken: go on with `take_piece`. Raises what the steps
+        raise, and what `cutter_for` does.
+        """
+        self._hashes.update(file)
+        self._unpacker.feed(file)
+        if self._unpacker.compression is not None:
+            return None
+        self._unpacker.finish()
+        header = self._opening.feed(self._unpacker.next())
+        if header is None:
+            header = self._opening.finish()
+            chunks = self.begin(header, cutter_for(header))
+        else:
+            chunks = self.begin(header, cutter_for(header)) + self._rest()
+        return chunks + self.finish()
+
     def take(self, block: Block) -> Found:
         """Take the next bytes as they were sent, and what they hold first."""
         if len(block) < BESIDE_BYTES:
@@ -104,7 +131,7 @@ class Intake:
 
     def end_text(self) -> Found:
         """Say that `end` was followed to where there is no more; the last bytes may be no whole character."""
-        return None if self._cutter is None else self._cut(self._cutter, self._opening.text(b"", ended=True))
+        return None if self._cutter is None else self._rest()
 
     def end_header(self) -> Header:
         """Return the header of a file that has ended and holds little more."""
@@ -122,6 +149,10 @@ class Intake:
         self._beside.shutdown()
         if self._cutter is not None:
             self._cutter.discard()
+
+    def _rest(self) -> list[ChunkCut]:
+        assert self._cutter is not None
+        return self._cut(self._cutter, self._opening.text(b"", ended=True))
 
     def _cut(self, cutter: Cutter, piece: Block) -> list[ChunkCut]:
         chunks = cutter.take(piece)

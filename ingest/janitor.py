@@ -38,9 +38,9 @@ async def run(work: Work) -> None:
     while True:
         try:
             await _rescue(work)
-            await _end_silent_uploads(work)
-            await _expire_uploads(work)
+            await _end_uploads(work)
             if rounds % SWEEP_EVERY_ROUNDS == 0:
+                await _forget_workers(work, [])
                 await _sweep(work)
         except (DatabaseError, StorageError) as error:
             log.warning("janitor_failed", code=error.code)
@@ -53,6 +53,11 @@ async def _rescue(work: Work) -> None:
     rescued = await work.queue.rescue(work.settings.lease_ttl_s, dead)
     if rescued:
         log.warning("chunks_rescued", chunks=rescued)
+    if dead:
+        await _forget_workers(work, dead)
+
+
+async def _forget_workers(work: Work, dead: list[UUID]) -> None:
     await work.database.execute(statement("forget_workers"), timedelta(seconds=FORGET_WORKERS_S), dead)
 
 
@@ -75,18 +80,11 @@ def _is_alive(pid: int) -> bool:
     return True
 
 
-async def _end_silent_uploads(work: Work) -> None:
+async def _end_uploads(work: Work) -> None:
+    """End uploads whose receiver died, and forget resumable ones that were not completed in time."""
     silence_s = 2 * work.settings.upload_idle_s + 60
-    ended = await work.database.fetch(statement("fail_silent_uploads"), timedelta(seconds=silence_s))
-    for row in ended:
-        log.warning("upload_ended", job_id=str(row["job_id"]))
-        await work.storage.remove_all(f"chunks/{row['job_id']}")
-
-
-async def _expire_uploads(work: Work) -> None:
-    """Forget resumable uploads that were not completed in time."""
-    for row in await work.database.fetch(statement("expire_uploads")):
-        log.warning("upload_expired", job_id=str(row["job_id"]))
+    for row in await work.database.fetch(statement("end_uploads"), timedelta(seconds=silence_s)):
+        log.warning("upload_expired" if row["expired"] else "upload_ended", job_id=str(row["job_id"]))
         await work.storage.remove_all(f"chunks/{row['job_id']}")
 
 

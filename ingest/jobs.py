@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
+from ingest.announcing import Announcer
 from ingest.chunk import ChunkCut
 from ingest.database import Database, Record, Session
 from ingest.errors import IngestError, RequestError, UnavailableError
 from ingest.job import JobView, NewJob
-from ingest.jobviews import view_from
+from ingest.jobviews import view_from, view_of_received
 from ingest.statements import statement
 from ingest.statistics import Statistics
 
@@ -21,8 +22,10 @@ from ingest.statistics import Statistics
 class Jobs:
     """The jobs in the database."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, announcer: Announcer | None = None) -> None:
+        """Give the `announcer` that runs in this process where whole files are received."""
         self._database = database
+        self._announcer = announcer or Announcer(database)
         self._statistics = Statistics(database)
 
     async def create(self, new: NewJob) -> None:
@@ -30,28 +33,38 @@ class Jobs:
 
         Raises RequestError (E_QUOTA) when the caller's key may not have another job now.
         """
-        refusal = await self._database.value(
-            statement("create_job"),
-            new.id, new.spec.dataset, new.filename, new.priority, new.queue, new.spec.to_json(), new.bytes_total,
-            new.mode, new.parent_id, new.budget and new.budget.rejects, new.budget and new.budget.percent,
-            new.spec.plan is not None and new.spec.keyed, new.max_stored_rejects, new.load, new.compression,
-            new.refuse_duplicate, new.part and new.part.key_id, new.part and new.part.number,
-            new.part and new.part.fingerprint, new.caller.owner, new.caller.key_id,
-        )  # fmt: skip
+        refusal = await self._database.value(statement("create_job"), *_values(new))
         if refusal is not None:
             raise too_many_jobs(refusal)
+
+    async def receive(self, new: NewJob, cuts: Sequence[ChunkCut], *, sha256: bytes) -> JobView:
+        """Write a job whose file is all there: `create`, `add_chunk` and `complete_upload` in one.
+
+        A job of one chunk takes one statement. Raises what these raise.
+        """
+        records = sum(sum(cut.records) for cut in cuts)
+        if len(cuts) != 1 or new.bytes_total is None:
+            await self.create(new)
+            for cut in cuts:
+                await self.add_chunk(new.id, cut)
+            return await self.complete_upload(new.id, bytes_total=new.bytes_total or 0, sha256=sha256, records=records)
+        sql = statement("receive_job")
+        [row] = await self._database.fetch(sql, *_values(new), *_values_of_chunk(cuts[0]), sha256)
+        if row["refusal"] is not None:
+            raise too_many_jobs(row["refusal"])
+        if row["outcome"] == "duplicate":
+            raise duplicate_file(row["duplicate"])
+        if row["outcome"] != "complete":
+            raise _no_longer_receiving(await self.get(new.id))
+        self._announcer.tell(new.id, queue=new.queue)
+        return view_of_received(new, sha256, records, row)
 
     async def add_chunk(self, job_id: UUID, cut: ChunkCut) -> None:
         """Write a stored chunk of a job that is being received; loaded while it is uploaded, it may be claimed at once.
 
         Raises RequestError (E_UPLOAD_GONE) when the job is no longer received.
         """
-        added = await self._database.value(
-            statement("add_chunk"),
-            job_id, cut.ordinal, cut.object_key, cut.object_offset, cut.length_bytes, cut.file_offset, cut.first_line,
-            sum(cut.records), list(cut.ends), list(cut.records), list(cut.lines), list(cut.blank_lines),
-            list(cut.offsets), cut.table_end,
-        )  # fmt: skip
+        added = await self._database.value(statement("add_chunk"), job_id, *_values_of_chunk(cut))
         if added is None:
             raise _no_longer_receiving(await self.get(job_id))
 
@@ -144,6 +157,26 @@ async def _many(session: Session, ids: Sequence[UUID]) -> list[JobView]:
     rows = await session.fetch(statement("jobs_by_id"), list(ids)) if ids else []
     found = {row["id"]: view_from(row) for row in rows}
     return [found[job_id] for job_id in ids if job_id in found]
+
+
+def _values(new: NewJob) -> tuple[Any, ...]:
+    """Return what the statements that write a job are given."""
+    return (
+        new.id, new.spec.dataset, new.filename, new.priority, new.queue, new.spec.to_json(), new.bytes_total,
+        new.mode, new.parent_id, new.budget and new.budget.rejects, new.budget and new.budget.percent,
+        new.spec.plan is not None and new.spec.keyed, new.max_stored_rejects, new.load, new.compression,
+        new.refuse_duplicate, new.part and new.part.key_id, new.part and new.part.number,
+        new.part and new.part.fingerprint, new.caller.owner, new.caller.key_id,
+    )  # fmt: skip
+
+
+def _values_of_chunk(cut: ChunkCut) -> tuple[Any, ...]:
+    """Return what the statements that write a chunk are given."""
+    return (
+        cut.ordinal, cut.object_key, cut.object_offset, cut.length_bytes, cut.file_offset, cut.first_line,
+        sum(cut.records), list(cut.ends), list(cut.records), list(cut.lines), list(cut.blank_lines), list(cut.offsets),
+        cut.table_end,
+    )  # fmt: skip
 
 
 def _no_longer_receiving(view: JobView | None) -> RequestError:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
 from ingest.database import Record
 from ingest.dialect import Dialect
 from ingest.encodings import UTF_8
-from ingest.job import FINAL, JobMode, JobState, JobView
+from ingest.job import FINAL, JobMode, JobState, JobView, NewJob
 
 # Nothing is wrong with the load, but perhaps with the export.
 NO_ROWS = {"code": "W_NO_ROWS", "message": "the file holds a header and no records"}
@@ -61,15 +62,54 @@ def view_from(row: Record) -> JobView:
         completed_at=row["finished_at"],
         updated_at=row["updated_at"],
         owner=row["owner"],
-        dialect=_dialect_of(row),
+        dialect=_shown_dialect(row["spec"]),
     )
 
 
-def _dialect_of(row: Record) -> dict[str, Any]:
+def view_of_received(new: NewJob, sha256: bytes, records: int, row: Record) -> JobView:
+    """Build the view of a job of one chunk that was written just now, by the statement `receive_job`."""
+    return JobView(
+        id=new.id,
+        dataset=new.spec.dataset,
+        filename=new.filename,
+        status=JobState.PENDING,
+        mode=new.mode,
+        priority=new.priority,
+        bytes_total=new.bytes_total,
+        bytes_received=new.bytes_total or 0,
+        bytes_processed=0,
+        total_rows=records,
+        processed_rows=0,
+        inserted_rows=0,
+        updated_rows=0,
+        unchanged_rows=0,
+        skipped_rows=0,
+        failed_rows=0,
+        resolved_rows=0,
+        progress=0.0,
+        rows_per_second=None,
+        eta_seconds=None,
+        chunks={"pending": 1, "processing": 0, "completed": 0, "failed": 0},
+        error=None,
+        warnings=[],
+        parent_id=new.parent_id,
+        sha256=sha256.hex(),
+        duplicate_of=row["duplicate"],
+        compression=new.compression,
+        load=new.load,
+        created_at=row["written_at"],
+        started_at=None,
+        completed_at=None,
+        updated_at=row["written_at"],
+        owner=new.caller.owner,
+        dialect=_shown_dialect(new.spec.to_json()),
+    )
+
+
+def _shown_dialect(spec: Mapping[str, Any]) -> dict[str, Any]:
     """Return how the file is read, why, and the options that say so."""
-    spec = row["spec"]
     shown = Dialect(**spec["dialect"]).to_json()
-    return {**shown, "evidence": spec.get("evidence", []), "options": spec.get("pinned_by", "")}
+    return {**shown, "evidence": list(spec.get("evidence", [])), "options": spec.get("pinned_by", "")}
 
 
 def _progress(row: Record, state: JobState) -> float:

@@ -28,7 +28,7 @@ from ingest import worker
 from ingest.database import Database, migrate_database, open_database
 from ingest.datasetfiles import known_definitions
 from ingest.datasets import Datasets
-from ingest.errors import IngestError, StorageError, UnavailableError
+from ingest.errors import IngestError, Interrupted, StorageError, UnavailableError
 from ingest.heartbeat import Pulse
 from ingest.job import FINAL, JobView
 from ingest.jobs import Jobs
@@ -52,16 +52,6 @@ class Result:
     filename: str
     job: JobView | None
     error: IngestError | None
-
-
-class Interrupted(IngestError):
-    """A signal ended the load; `number` says which one."""
-
-    code = "E_INTERRUPTED"
-
-    def __init__(self, number: int, advice: str) -> None:
-        super().__init__(f"interrupted by {signal.Signals(number).name}{advice}")
-        self.number = number
 
 
 async def load_files(
@@ -190,11 +180,14 @@ class Loader:
         """Run a worker on the job's queue until the job has ended."""
         stop = trio.Event()
         work = create_work(self._settings, self._database, self._storage, stop, queue)
+        told = trio.Event()
         update = partial(progress.update, progress.add_task("loading", total=None))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(worker.run, work, Pulse())
+            nursery.start_soon(work.announcer.run, told)
             view = await self._watch(job_id, update)
             stop.set()
+            told.set()
         return view
 
     async def _watch(self, job_id: UUID, on_change: Callable[..., None]) -> JobView:

@@ -39,6 +39,9 @@ def configure(level: str = "INFO", format: str = "auto", stream: TextIO | None =
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=_rendering(format, out))
     )
+    # What is not shown is not looked for: where a line is logged from, and by which thread and process.
+    logging._srcfile = None  # as the documentation of logging says
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)

@@ -1,8 +1,10 @@
-"""What the metrics ask the service: what its parts are doing now, and what the database holds."""
+"""What the metrics, and health, ask the service: what its parts are doing now, and what the database holds."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+
+import trio
 
 from ingest import __version__
 from ingest.accounts import InFlight
@@ -10,6 +12,7 @@ from ingest.census import Census, Counts
 from ingest.database import Database
 from ingest.receiving import Receiving
 from ingest.resumable import Resumable
+from ingest.web.health import WritersChange, WritersStatistics
 from ingest.web.metrics import Readings
 from ingest.work import Work
 
@@ -41,6 +44,8 @@ class Measuring:
             chunks_running=work.chunks if work else 0,
             batches_queued=work.queued if work else 0,
             batches_writing=work.writing if work else 0,
+            writers=self._work.lanes.writers if self._work else 0,
+            writers_limit=self._work.settings.most_writers if self._work else 0,
         )
 
     async def counts(self) -> Counts:
@@ -49,3 +54,19 @@ class Measuring:
 
     def _in_flight(self) -> InFlight | None:
         return self._work.accounts.statistics() if self._work else None
+
+
+def writers_of(work: Work) -> WritersStatistics:
+    """Return how many writers the worker has now, and the latest changes of that."""
+    lanes, now = work.lanes, trio.current_time()
+    return WritersStatistics(
+        auto=work.settings.writers == "auto",
+        now=lanes.writers,
+        most=work.settings.most_writers,
+        busy=lanes.busy,
+        bytes_per_s=round(lanes.rate),
+        changes=[
+            WritersChange(age_s=round(now - one.at, 1), before=one.before, writers=one.writers, reason=one.reason)
+            for one in lanes.changes
+        ],
+    )

@@ -12,10 +12,14 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import math
 import re
 import resource
 import sys
+from functools import cache
 from pathlib import Path
+
+import psutil
 
 # From glibc's malloc.h.
 M_TRIM_THRESHOLD = -1
@@ -27,6 +31,11 @@ MAPPED_BYTES = 1024 * 1024
 ARENAS = 2
 # What may stay free at the end of a heap until `give_back`.
 KEPT_BYTES = 16 * 1024 * 1024
+
+# Beyond this the worker does not take on more at once: what is promised is 200 MB, whatever is loaded.
+MOST_BYTES = 180_000_000
+# How much of the memory that there is may be in use.
+LARGEST_SHARE = 0.9
 
 
 def limit_heaps() -> bool:
@@ -62,6 +71,21 @@ def peak_bytes() -> int:
             return int(found[1]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, others KiB
+
+
+def is_tight() -> bool:
+    """Tell whether the process has MOST_BYTES, or the system, or the control group that it is in, has little left."""
+    system, resident = psutil.virtual_memory(), psutil.Process().memory_info().rss
+    limit = min(MOST_BYTES, LARGEST_SHARE * _group_limit())
+    return resident > limit or system.available < (1 - LARGEST_SHARE) * system.total
+
+
+@cache
+def _group_limit() -> float:
+    """Return the memory that the control group may have, in bytes (cgroup v2; elsewhere, infinity)."""
+    path = Path("/sys/fs/cgroup/memory.max")
+    text = path.read_text().strip() if path.exists() else "max"
+    return float(text) if text.isdecimal() else math.inf
 
 
 def settle_down() -> None:

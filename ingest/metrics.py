@@ -80,6 +80,7 @@ class Metrics:
         )
         self._retries = self._counter("ingest_batch_retries", "Batches tried again.", "sqlstate_class")
         self._leases = self._counter("ingest_lease_losses", "Chunk runs that lost their lease.", "reason")
+        self._changes = self._counter("ingest_writer_changes", "Changes of the number of writers.", "reason")
         self._requests = self._counter("ingest_http_requests", "Answered requests.", "method", "route", "status")
         self._batch_s = self._histogram("ingest_batch_seconds", "Time of a try to load a batch.", BATCH_S, "path")
         self._http_s = self._histogram(
@@ -120,6 +121,10 @@ class Metrics:
     def lease_lost(self, reason: LeaseEnd) -> None:
         """A chunk run lost its lease: it ran out, the database took it, or a commit came too late."""
         self._leases.labels(reason).inc()
+
+    def writers_changed(self, reason: str) -> None:
+        """The number of writers was changed."""
+        self._changes.labels(reason).inc()
 
     def answered(self, method: str, route: str, status: int | None, seconds: float) -> None:
         """A request was answered, or its client left before that (None, counted as 499)."""

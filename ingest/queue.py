@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from ingest.batch import Batch, BatchResult
+from ingest.batch import Batch
 from ingest.budget import SAMPLE_ROWS
 from ingest.chunk import Chunk, ChunkCut
-from ingest.database import Database, Record, Session
-from ingest.errors import AccountingError, IngestError, LeaseLost
+from ingest.database import Database, Record
+from ingest.errors import AccountingError, IngestError
 from ingest.job import JobMode
+from ingest.ledger import lost
 from ingest.spec import LoadSpec
 from ingest.statements import statement
 
@@ -24,12 +25,6 @@ MAX_CRASHES = 10
 
 # The chunk's object is deleted after its finish, so the finish, and with it every batch before it, must be on disk.
 DURABLY = "BEGIN; SET LOCAL synchronous_commit = on"
-
-
-class AlreadyCommitted(IngestError):
-    """The batch is in the ledger already: an earlier try's COMMIT arrived although its answer was lost."""
-
-    code = "E_ALREADY_COMMITTED"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +64,7 @@ class Queue:
             lambda session: session.value(statement("finish_chunk"), chunk.id, chunk.epoch), begin=DURABLY
         )
         if outcome == "stale":
-            raise _lost(chunk)
+            raise lost(chunk)
         if outcome != "finished":
             raise AccountingError("the ledger does not cover the chunk")
 
@@ -99,7 +94,7 @@ class Queue:
         )
 
     async def fate(self, chunk: Chunk) -> str:
-        """Say why a chunk is no longer ours: `taken over`, `deleted`, or the state of its job."""
+        """Say why a chunk is no longer ours: `finished` (by us), `taken over`, `deleted`, or the state of its job."""
         return str(await self._database.value(statement("fate_of_chunk"), chunk.id, chunk.epoch))
 
     async def rescue(self, ttl_s: float, dead: Sequence[UUID] = ()) -> int:
@@ -119,7 +114,7 @@ class Queue:
         """
         rows = await self._database.fetch(statement("begin_whole"), lead.id, lead.epoch)
         if not rows:
-            raise _lost(lead)
+            raise lost(lead)
         return [_chunk_from(row) for row in rows]
 
     async def note_progress(self, lead: Chunk, bytes_tried: int) -> None:
@@ -143,72 +138,6 @@ class Queue:
         """Return how much work there is, in all queues."""
         row = (await self._database.fetch(statement("queue_depth")))[0]
         return QueueDepth(pending=row["pending"], processing=row["processing"], oldest_age_s=row["oldest_age_s"])
-
-
-async def commit_batch(session: Session, batch: Batch, result: BatchResult) -> None:
-    """Write fence and ledger line, as the last statement before COMMIT. Raises LeaseLost or AlreadyCommitted."""
-    outcome = await session.value(statement("commit_batch"), *_line(batch, result))
-    _check(outcome, batch)
-
-
-async def commit_batch_with_rejects(session: Session, batch: Batch, result: BatchResult, rejects: Sequence[str]) -> int:
-    """Do the same and store rejects; returns how many there was room for. `rejects` as `store_rejects` has them."""
-    sql = statement("commit_batch_with_rejects")
-    [row] = await session.fetch(sql, *_line(batch, result), batch.chunk.job_id, batch.chunk.id, *rejects)
-    _check(row["outcome"], batch)
-    return int(row["stored"])
-
-
-async def store_rejects(session: Session, batch: Batch, rejects: Sequence[str]) -> int:
-    """Store rejects of a batch in the open transaction; returns how many there was room for.
-
-    `rejects`: the joined texts of their columns, in the order of the arguments of ingest.store_rejects.
-    """
-    return int(await session.value(statement("store_rejects"), batch.chunk.job_id, batch.chunk.id, *rejects))
-
-
-def _line(batch: Batch, result: BatchResult) -> tuple[int, ...]:
-    """Return what the ledger line of a batch says. Raises AccountingError when the counts do not add up."""
-    chunk, extent = batch.chunk, batch.range
-    result.check(extent.records)
-    return (
-        chunk.id, chunk.epoch, extent.start, extent.end, extent.first_line, extent.records,
-        result.inserted, result.updated, result.unchanged, result.skipped, result.rejected,
-    )  # fmt: skip
-
-
-def _check(outcome: str, batch: Batch) -> None:
-    if outcome == "stale":
-        raise _lost(batch.chunk)
-    if outcome == "duplicate":
-        raise AlreadyCommitted("the batch is in the ledger already")
-
-
-async def finish_whole(session: Session, lead: Chunk, results: Mapping[int, BatchResult]) -> None:
-    """Complete a job that was loaded as a whole; `results` by chunk id. Raises LeaseLost. The caller commits."""
-    names = ("inserted", "updated", "unchanged", "skipped", "rejected")
-    counts = [[getattr(result, name) for result in results.values()] for name in names]
-    if not await session.value(statement("finish_whole"), lead.id, lead.epoch, list(results), *counts):
-        raise _lost(lead)
-
-
-async def pass_fence(session: Session, chunk: Chunk) -> None:
-    """Make a takeover of the chunk wait until the open transaction ends. Raises LeaseLost when it has happened."""
-    if not await session.value(statement("pass_fence"), chunk.id, chunk.epoch):
-        raise _lost(chunk)
-
-
-async def resolve_rejects(session: Session, batch: Batch, lines: Sequence[int]) -> None:
-    """Mark rejects of the parent's as corrected, in the transaction of the batch that has loaded the records.
-
-    `lines` are those that the records had in the parent's file. Does nothing for a file that corrects no other.
-    """
-    if batch.chunk.parent_id is not None and lines:
-        await session.execute(statement("resolve_rejects"), batch.chunk.parent_id, batch.chunk.job_id, list(lines))
-
-
-def _lost(chunk: Chunk) -> LeaseLost:
-    return LeaseLost("another worker has the chunk now", chunk=chunk.cut.ordinal, epoch=chunk.epoch)
 
 
 def _chunk_from(row: Record) -> Chunk:

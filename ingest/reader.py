@@ -6,6 +6,8 @@ boundary when the worker drains.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import trio
 
 from ingest.accounts import Account
@@ -15,9 +17,17 @@ from ingest.order import Order
 from ingest.work import Work
 
 
-async def run(chunk: Chunk, work: Work, send: trio.MemorySendChannel[Batch], account: Account, order: Order) -> bool:
+async def run(
+    chunk: Chunk,
+    work: Work,
+    send: trio.MemorySendChannel[Batch],
+    account: Account,
+    order: Order,
+    hire: Callable[[], object] = lambda: None,
+) -> bool:
     """Send every batch that is not in the ledger yet; True when the end of the chunk was reached, False on a drain.
 
+    Before each one is handed out, `hire` sees to it that there are writers enough.
     Raises StorageError and SourceChanged. Cancelled, the batch in hand is dropped: it is not in the ledger.
     """
     with send:
@@ -31,5 +41,6 @@ async def run(chunk: Chunk, work: Work, send: trio.MemorySendChannel[Batch], acc
                 data = await source.read(chunk.cut.object_offset + stretch.start, stretch.end - stretch.start)
                 account.read()
                 order.add(stretch.start)
+                hire()
                 await send.send(Batch(chunk=chunk, range=stretch, data=data))
     return True

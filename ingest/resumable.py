@@ -26,10 +26,11 @@ from ingest.finishing import Finisher
 from ingest.follower import Follower
 from ingest.held import Held
 from ingest.holding import LAST_TURN, Holders
+from ingest.objectkeys import chunk_prefix, spool_key
 from ingest.receiving import DEFAULT_QUEUE, THREADS, DatasetSource, ReceivingStatistics
 from ingest.settings import Settings
 from ingest.spool import Spool
-from ingest.storage import Storage, chunk_prefix, spool_key
+from ingest.storage import Storage
 from ingest.uploadoptions import UploadOptions
 from ingest.uploadrows import UploadRow, UploadRows, no_upload, taken_over
 

@@ -20,6 +20,7 @@ import trio
 from uuid_utils.compat import uuid7
 
 from ingest import __version__, worker
+from ingest.announcing import Announcer
 from ingest.control import Control
 from ingest.database import Database, migrate_database, open_database
 from ingest.datasetfiles import known_definitions
@@ -30,7 +31,7 @@ from ingest.heartbeat import Pulse
 from ingest.idempotency import RequestKeys
 from ingest.jobs import Jobs
 from ingest.keys import Keys, check_reachable
-from ingest.measuring import Measuring
+from ingest.measuring import Measuring, writers_of
 from ingest.memory import give_back, settle_down
 from ingest.metrics import Metrics, watch_loop
 from ingest.queue import Queue
@@ -99,16 +100,22 @@ async def _serve(
 ) -> None:
     datasets = Datasets(database, settings.allowed_schemas, definitions)
     storage, metrics, stop, http_stop = open_storage(settings), Metrics(), stopping.requested, trio.Event()
-    work = create_work(settings, database, storage, stop, metrics=metrics) if roles.worker else None
+    announcer = Announcer(database)
+    work = (
+        create_work(settings, database, storage, stop, metrics=metrics, announcer=announcer) if roles.worker else None
+    )
     service = Service(settings, roles, database, storage, work, stopping)
-    jobs, rows = Jobs(database), UploadRows(database, life_s=settings.upload_life_s)
+    jobs, rows = Jobs(database, announcer), UploadRows(database, life_s=settings.upload_life_s)
     receiving = Receiving(settings, storage, jobs, datasets)
     resumable = Resumable(settings, storage, jobs, datasets, rows)
     sources = Sources(receiving, jobs, settings.source_roots)
     watching = Watching(jobs)
+    if work is not None:
+        work.told.append(watching.hear)
     async with trio.open_nursery() as outer:
         outer.start_soon(resumable.run, stop)
         outer.start_soon(sources.run, stop)
+        outer.start_soon(announcer.run, http_stop)
         parts = Parts(
             settings=settings,
             keys=Keys(database),
@@ -133,7 +140,8 @@ async def _serve(
         outer.start_soon(_keep_small, http_stop)
         outer.start_soon(watch_loop, metrics, http_stop)
         if roles.api:
-            outer.start_soon(watching.run, database, http_stop)
+            # A worker listens anyway. When it has drained, what changes is found by looking.
+            outer.start_soon(watching.run, None if work else database, http_stop)
         settle_down()
         stopping.ready = True
         announce(f"ingest is ready on {address.url}")
@@ -199,6 +207,7 @@ class Service:
             chunks=in_flight.chunks,
             batches_in_flight=BatchesInFlight(queued=in_flight.queued, writing=in_flight.writing),
             last_batch_s=round(in_flight.last_batch_s, 4) if in_flight.last_batch_s is not None else None,
+            writers=writers_of(work),
         )
 
     async def queue(self) -> QueueStatistics:

@@ -21,6 +21,9 @@ MIB, GIB = 1 << 20, 1 << 30
 
 # Connections beside one per writer: API queries, poller, janitor, chunk state changes.
 SIDE_CONNECTIONS = 8
+LARGEST_WRITERS = 64
+# `auto` grows to so many where neither pool nor batches are set, and to batches of so much in memory at once.
+AUTO_WRITERS, AUTO_BYTES = 16, 64 * MIB
 # With fewer than these the service could claim a chunk and then find no connection to renew its lease.
 LEAST_SIDE_CONNECTIONS = 4
 
@@ -46,8 +49,8 @@ class Settings(BaseModel):
         2 * MIB, ge=1, le=64 * MIB
     )
     writers: Annotated[
-        int | Literal["auto"], Variable("WORKER_CONCURRENT_BATCHES", "writers, from 1 to 64, or auto")
-    ] = "auto"
+        int | Literal["auto"] | None, Variable("WORKER_CONCURRENT_BATCHES", "writers, from 1 to 64, or auto")
+    ] = None
     concurrent_chunks: Annotated[int, Variable("WORKER_CONCURRENT_CHUNKS", "chunks, from 1 to 64")] = Field(
         2, ge=1, le=64
     )
@@ -99,7 +102,7 @@ class Settings(BaseModel):
         Variable(
             "DATABASE_POOL_SIZE", f"connections, from WORKER_CONCURRENT_BATCHES + {LEAST_SIDE_CONNECTIONS} to 1000"
         ),
-    ] = Field(default_factory=lambda so_far: _writer_count(so_far.get("writers", 1)) + SIDE_CONNECTIONS, le=1000)
+    ] = Field(default_factory=lambda so_far: _most_writers(so_far.get("writers")) + SIDE_CONNECTIONS, le=1000)
     log_level: Annotated[
         Literal["DEBUG", "INFO", "WARNING", "ERROR"], Variable("LOG_LEVEL", "DEBUG, INFO, WARNING or ERROR")
     ] = "INFO"
@@ -136,8 +139,21 @@ class Settings(BaseModel):
 
     @property
     def writer_count(self) -> int:
-        """Writers of a worker: as set, or for `auto` one per processor, at least 2 and at most 8."""
-        return _writer_count(self.writers)
+        """Writers of a worker: as set, else, and for `auto` to begin with, one more than processors if there is room.
+
+        On two processors three load 10 % more than two: there is always one that waits for an answer.
+        """
+        if isinstance(self.writers, int):
+            return self.writers
+        return max(1, min(_usual_writers(), self.pool_size - LEAST_SIDE_CONNECTIONS))
+
+    @property
+    def most_writers(self) -> int:
+        """What the writers of a worker may grow to: for `auto` what pool and memory have room for."""
+        if self.writers != "auto":
+            return self.writer_count
+        room = min(self.pool_size - SIDE_CONNECTIONS, AUTO_BYTES // self.batch_bytes, LARGEST_WRITERS)
+        return max(self.writer_count, room)
 
     @property
     def on_loopback(self) -> bool:
@@ -170,8 +186,8 @@ class Settings(BaseModel):
 
     @field_validator("writers")
     @classmethod
-    def _has_writers(cls, writers: int | Literal["auto"]) -> int | Literal["auto"]:
-        if writers != "auto" and not 1 <= writers <= 64:
+    def _has_writers(cls, writers: int | Literal["auto"] | None) -> int | Literal["auto"] | None:
+        if isinstance(writers, int) and not 1 <= writers <= LARGEST_WRITERS:
             raise ValueError("out of range")
         return writers
 
@@ -220,5 +236,9 @@ def variables() -> dict[str, Variable]:
     }
 
 
-def _writer_count(writers: int | Literal["auto"]) -> int:
-    return max(2, min(8, os.cpu_count() or 2)) if writers == "auto" else writers
+def _usual_writers() -> int:
+    return min((os.cpu_count() or 1) + 1, AUTO_WRITERS)
+
+
+def _most_writers(writers: int | Literal["auto"] | None) -> int:
+    return AUTO_WRITERS if writers == "auto" else writers or _usual_writers()

@@ -6,7 +6,7 @@ says more: which values a record yields, how their texts are read, what must hol
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from typing import Any
 
@@ -88,12 +88,6 @@ class Field:
     rules: tuple[Rule, ...] = ()
 
     @property
-    def is_plain(self) -> bool:
-        """Tell whether the text is read as it is."""
-        read = self.trim or self.nulls or self.words or self.format or self.default is not None
-        return self.position is None or not read
-
-    @property
     def given(self) -> bool:
         """Tell whether the job has something to say about this value; a column it does not give is never updated."""
         return self.position is not None or self.constant is not None
@@ -128,11 +122,6 @@ class Plan:
     checks: tuple[Check, ...] = ()
     order: Order = Order.FILE
     parent_line: int | None = None
-
-    @property
-    def is_plain(self) -> bool:
-        """Tell whether PostgreSQL reads all texts as they are, so that no step of ours comes before their types."""
-        return self.parent_line is None and all(field.is_plain for field in self.fields)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,7 +169,10 @@ class LoadSpec:
 
     def to_json(self) -> dict[str, Any]:
         """Return the spec as the jsonb stored in ingest.jobs.spec."""
-        return asdict(self)
+        # Not by asdict, which copies each text of a plain table's many columns.
+        columns = [{"name": column.name, "type": column.type} for column in self.columns]
+        plan = None if self.plan is None else asdict(self.plan)
+        return {**_values_of(self), "columns": columns, "dialect": _values_of(self.dialect), "plan": plan}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> LoadSpec:
@@ -205,6 +197,10 @@ def plain_plan(spec: LoadSpec) -> Plan:
     )
     target = Target(schema=spec.schema, table=spec.table, columns=tuple((field.name, field.name) for field in fields))
     return Plan(fields=fields, targets=(target,))
+
+
+def _values_of(each: LoadSpec | Dialect) -> dict[str, Any]:
+    return {field.name: getattr(each, field.name) for field in fields(each)}
 
 
 def _plan_from(data: dict[str, Any]) -> Plan:

@@ -1,7 +1,6 @@
 """Storage: where the objects of chunks are kept. Writing is done inside worker threads, all else awaits them.
 
-A key is `chunks/<job>/<ordinal>` (ordinal 0: the spool of a resumable upload, shared by the job's chunks), or the
-`file://` URL of a local file that is read where it lies and never removed.
+A key is one of `objectkeys`, or the `file://` URL of a local file that is read where it lies and never removed.
 Threads are not abandoned on cancellation: a call that was begun is waited for, so nothing happens behind one's back.
 """
 
@@ -19,11 +18,11 @@ from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import unquote, urlsplit
-from uuid import UUID
 
 import trio
 
 from ingest.errors import SettingsError, SourceChanged, StorageError
+from ingest.objectkeys import CHUNKS, KEY, PREFIX, SPOOL
 from ingest.objects import FILE_SCHEME, TEMPORARY, LocalReader, ObjectWriter, Source, disk_errors, make_folder
 from ingest.packing import PACKED, PackedReader, PackedWriter
 from ingest.settings import Settings
@@ -33,32 +32,6 @@ T = TypeVar("T")
 
 # Threads that may wait for the disk at once; more of them would only queue up inside the kernel.
 THREADS = 16
-
-CHUNKS = "chunks"
-# Whatever else lies in the folder is not ours: it is neither listed nor removed.
-KEY = re.compile(rf"{CHUNKS}/[0-9A-Za-z-]+/[0-9]+({re.escape(PACKED)})?({re.escape(TEMPORARY)})?")
-SPOOL = re.compile(rf"{CHUNKS}/[0-9A-Za-z-]+/0+")
-PREFIX = re.compile(rf"{CHUNKS}/[0-9A-Za-z-]+")
-
-
-def chunk_prefix(job_id: UUID) -> str:
-    """Return the prefix of a job's objects."""
-    return f"{CHUNKS}/{job_id}"
-
-
-def chunk_key(job_id: UUID, ordinal: int, *, packed: bool = False) -> str:
-    """Return the key of a job's chunk, `packed` if it is to be stored compressed."""
-    return f"{chunk_prefix(job_id)}/{ordinal:06d}{PACKED if packed else ''}"
-
-
-def spool_key(job_id: UUID) -> str:
-    """Return the key of the object that all chunks of a resumable upload lie in."""
-    return chunk_key(job_id, 0)
-
-
-def is_spool(key: str) -> bool:
-    """Say whether an object may hold several chunks, and so is needed as long as their job is."""
-    return SPOOL.fullmatch(key) is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,13 +97,15 @@ class LocalStorage:
 
         Raises SourceChanged when it has gone (E_SOURCE_MISSING) or is not what was received.
         """
-        source = Source.of_key(key) if key.startswith(FILE_SCHEME) else Source(self._path(key, KEY))
-        opened = await self._in_thread(partial(LocalReader, source))
-        reader = PackedReader(opened) if source.size_bytes is None and key.endswith(PACKED) else opened
+        reader = await self._in_thread(partial(self._open, key))
         try:
             yield ObjectReader(reader, self._limiter)
         finally:
             reader.close()
+
+    async def read(self, key: str, offset: int, length: int) -> bytes:
+        """Return `length` bytes of an object from `offset`: `open` and `read` in one trip to a thread."""
+        return await self._in_thread(partial(self._read, key, offset, length))
 
     async def remove(self, key: str) -> None:
         """Remove an object if it is there. A local file that a `file://` key refers to is not ours and stays."""
@@ -161,6 +136,18 @@ class LocalStorage:
         if not allowed.fullmatch(key):
             raise StorageError(f"{key[:200]!r} is not the key of an object")
         return self._root / key
+
+    def _open(self, key: str) -> LocalReader | PackedReader:
+        source = Source.of_key(key) if key.startswith(FILE_SCHEME) else Source(self._path(key, KEY))
+        opened = LocalReader(source)
+        return PackedReader(opened) if source.size_bytes is None and key.endswith(PACKED) else opened
+
+    def _read(self, key: str, offset: int, length: int) -> bytes:
+        reader = self._open(key)
+        try:
+            return reader.read(offset, length)
+        finally:
+            reader.close()
 
     def _count_written(self, size: int) -> None:
         with self._lock:

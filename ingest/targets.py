@@ -34,8 +34,8 @@ class Targets:
     async def are_keyed(self, plan: Plan) -> bool:
         """Tell whether records that are appended can collide with one another, or refer to one another."""
         for target in plan.targets:
-            rows = await self._database.fetch(statement("order_columns"), target.schema, target.table)
-            if {row["name"] for row in rows} & {"", *(column for column, _ in target.columns)}:
+            rows = await self._columns(target)
+            if rows and {*rows[0]["order_columns"]} & {"", *(column for column, _ in target.columns)}:
                 return True
         return False
 

@@ -8,23 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TypeVar
 from uuid import UUID
 
 import structlog
 import trio
-from uuid_utils.compat import uuid7
 
 from ingest.admission import Admission, JobRows, Target, too_large
 from ingest.chunk import ChunkCut
-from ingest.errors import DatabaseError, IngestError, RequestError, StorageError, UnavailableError
+from ingest.cutter import Cutter
+from ingest.errors import DatabaseError, IngestError, RequestError, StorageError
 from ingest.header import SNIFF_BYTES, Header
-from ingest.intake import Found, Intake
-from ingest.job import JobState, JobView, Load
+from ingest.intake import WHOLE_BYTES, Found, Intake, is_small
+from ingest.job import JobView, Load
+from ingest.objectkeys import chunk_prefix
 from ingest.settings import Settings
-from ingest.spec import LoadSpec
-from ingest.storage import Storage, chunk_prefix
+from ingest.storage import Storage
+from ingest.uploadjob import Begun, Ending, UploadJob
 from ingest.uploadoptions import UploadOptions
 
 T = TypeVar("T")
@@ -32,34 +32,10 @@ T = TypeVar("T")
 # Bytes gathered for one crossing into a worker thread: enough for the crossing itself not to count.
 BLOCK_BYTES = 1024 * 1024
 
-# A job is told how far its upload is at most so often; it is also the upload's sign of life, and how the upload learns
-# that the job was cancelled.
-TOUCH_S = 1.0
-
 # How long it may take to remove what a broken upload leaves; what then remains is the janitor's.
 CLEANUP_S = 10.0
 
 log = structlog.get_logger("ingest.upload")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Begun:
-    """A job that was written before its bytes are received; whoever wrote it completes it, or lets it fail.
-
-    `stay` is called every TOUCH_S, and what it raises ends the upload.
-    """
-
-    job_id: UUID
-    spec: LoadSpec
-    stay: Callable[[], Awaitable[None]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ending:
-    """What is known of a file when all of it is cut."""
-
-    records: int
-    sha256: bytes
 
 
 class Upload:
@@ -85,15 +61,13 @@ class Upload:
         self._target = target
         self._admission = Admission(options=options, target=target, settings=settings, jobs=jobs)
         self._storage = storage
-        self._jobs = jobs
         self._limiter = limiter
-        self._id = begun.job_id if begun else uuid7()
-        self._creating = False  # the job may exist although we were not told
-        self._job_exists = begun is not None
-        self._completing = False  # the job may be complete although we were not told
+        self._job = UploadJob(jobs, begun)
         self._settled = False
-        self._touched_at = trio.current_time()
         self._gathered = bytearray()
+        self._spec = begun.spec if begun else None  # once the header has been accepted by the dataset
+        # Whether all bytes are gathered before the first is looked at.
+        self._whole = begun is None and is_small(options.bytes_total, chunk_bytes=settings.chunk_bytes)
         self._opening = self._admission.opening(begun.spec if begun else None)
         self._intake = Intake(
             self._opening,
@@ -105,7 +79,7 @@ class Upload:
     @property
     def job_id(self) -> UUID | None:
         """The job, once the header was accepted and the job is in the database."""
-        return self._id if self._job_exists else None
+        return self._job.id if self._job.exists else None
 
     async def feed(self, data: bytes) -> None:
         """Take the next bytes of the file, any number of them; waits for the thread once in a block.
@@ -117,46 +91,37 @@ class Upload:
         """
         self._count(len(data))
         self._gathered += data
-        if len(self._gathered) >= (BLOCK_BYTES if self._intake.begun else SNIFF_BYTES):
+        self._whole = self._whole and len(self._gathered) <= WHOLE_BYTES
+        if not self._whole and len(self._gathered) >= (BLOCK_BYTES if self._intake.begun else SNIFF_BYTES):
             await self._flush()
-        await self._touch_if_due()
+        await self._touch()
 
     async def stay(self) -> None:
         """Look whether the rest of the file is still wanted, while its client is silent.
 
-        Raises RequestError (E_UPLOAD_GONE), DatabaseError. Harmless to cancel.
+        Raises RequestError (E_UPLOAD_GONE), DatabaseError, and for the first bytes what `feed` raises. Cancellation as
+        there.
         """
-        if not self._job_exists:
-            return
-        with suppress(UnavailableError):  # the next look may get through
-            await self._jobs.backlog(self._id)
+        if self._whole and len(self._gathered) >= SNIFF_BYTES:
+            self._whole = False
+            await self._flush()
+        await self._job.stay()
 
     async def finish(self) -> JobView:
         """End the file and make its job claimable; return it.
 
         Raises what `feed` raises, and RequestError (E_UPLOAD_INCOMPLETE, E_DIGEST, E_DUPLICATE).
         """
-        ending = await self.end()
-        self._completing = True
-        view = await self._jobs.complete_upload(
-            self._id, bytes_total=self.bytes_received, sha256=ending.sha256, records=ending.records
-        )
+        self._check_length()
+        view = await self._take_whole() if self._whole else None
+        view = view or await self._job.complete(await self._take_rest(), bytes_total=self.bytes_received)
         self._settled = True
         return view
 
     async def end(self) -> Ending:
-        """End the file: all its chunks are durable then. Raises what `finish` raises, but for E_DUPLICATE."""
-        total = self._options.bytes_total
-        if total is not None and total != self.bytes_received:
-            text = f"{total} bytes were announced, but {self.bytes_received} came"
-            raise RequestError(text, code="E_UPLOAD_INCOMPLETE")
-        await self._flush()
-        await self._steps(self._intake.end)
-        await self._steps(self._intake.end_text)
-        if not self._intake.begun:
-            await self._accept(self._intake.end_header())
-        await self._add(await self._in_thread(self._intake.finish))
-        return Ending(records=self._intake.records, sha256=self._intake.sha256)
+        """End a file that has `begun`: all its chunks are durable then. Raises what `finish` does but E_DUPLICATE."""
+        self._check_length()
+        return await self._take_rest()
 
     async def abandon(self, error: IngestError | None = None) -> None:
         """Fail the job with `error` and remove what was stored, within CLEANUP_S; does nothing after `finish`.
@@ -169,7 +134,33 @@ class Upload:
         with trio.move_on_after(CLEANUP_S, shield=True) as scope:
             await self._clean_up(error)
         if scope.cancelled_caught:
-            log.warning("upload_cleanup_unfinished", job_id=str(self._id))
+            log.warning("upload_cleanup_unfinished", job_id=str(self._job.id))
+
+    async def _take_whole(self) -> JobView | None:
+        """Take in what was gathered, which is all there is; None when it is compressed and may be much more."""
+        file, self._gathered = self._gathered, bytearray()
+        chunks = await self._in_thread(lambda: self._intake.take_whole(file, self._cutter_for))
+        if chunks is None:
+            await self._steps(self._intake.take_piece)
+            return None
+        assert self._spec is not None
+        new = await self._admission.new_job(self._job.id, self._spec, compression=self._intake.compression)
+        return await self._job.receive(new, chunks, sha256=self._intake.sha256)
+
+    async def _take_rest(self) -> Ending:
+        await self._flush()
+        await self._steps(self._intake.end)
+        await self._steps(self._intake.end_text)
+        if not self._intake.begun:
+            await self._accept(self._intake.end_header())
+        await self._add(await self._in_thread(self._intake.finish))
+        return Ending(records=self._intake.records, sha256=self._intake.sha256)
+
+    def _check_length(self) -> None:
+        total = self._options.bytes_total
+        if total is not None and total != self.bytes_received:
+            text = f"{total} bytes were announced, but {self.bytes_received} came"
+            raise RequestError(text, code="E_UPLOAD_INCOMPLETE")
 
     def _count(self, size: int) -> None:
         limit = self._target.limit_bytes
@@ -179,28 +170,34 @@ class Upload:
 
     async def _accept(self, header: Header) -> None:
         """Check the header, write the job, and cut what came with the header."""
-        spec = self._begun.spec if self._begun else await self._create(header)
-        cutter = self._admission.cutter(self._id, spec, file_offset=header.end, line=header.next_line)
+        cutter = self._cutter_for(header)
+        if self._begun is None:
+            await self._create()
         await self._add(await self._in_thread(lambda: self._intake.begin(header, cutter)))
 
-    async def _create(self, header: Header) -> LoadSpec:
-        detected = self._opening.detected
-        new = await self._admission.new_job(self._id, header, detected, compression=self._intake.compression)
-        self._creating = True
-        await self._jobs.create(new)
-        self._job_exists = True
-        return new.spec
+    def _cutter_for(self, header: Header) -> Cutter:
+        """Return what cuts the file behind its header. Raises FileError, RequestError when the dataset refuses it."""
+        if self._begun is None:
+            self._spec = self._admission.plan(header, self._opening.detected)
+        assert self._spec is not None
+        return self._admission.cutter(self._job.id, self._spec, file_offset=header.end, line=header.next_line)
+
+    async def _create(self) -> None:
+        assert self._spec is not None
+        new = await self._admission.new_job(self._job.id, self._spec, compression=self._intake.compression)
+        await self._job.create(new)
 
     async def _flush(self) -> None:
         block, self._gathered = self._gathered, bytearray()
-        await self._steps(lambda: self._intake.take(block))
+        if block:
+            await self._steps(lambda: self._intake.take(block))
 
     async def _steps(self, first: Callable[[], Found]) -> None:
         """Do a step in the thread, then those that its bytes are good for: a compressed block holds many pieces."""
         await self._step(first)
         while self._intake.more:
             await self._step(self._intake.take_piece)
-            await self._touch_if_due()
+            await self._touch()
 
     async def _step(self, work: Callable[[], Found]) -> None:
         found = await self._in_thread(work)
@@ -211,40 +208,41 @@ class Upload:
 
     async def _add(self, chunks: list[ChunkCut]) -> None:
         for chunk in chunks:
-            await self._jobs.add_chunk(self._id, chunk)
-            await self._admission.keep_pace(self._id, self._touch_if_due)
+            await self._job.add(chunk)
+            await self._admission.keep_pace(self._job.id, self._touch)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await trio.to_thread.run_sync(work, limiter=self._limiter)
 
-    async def _touch_if_due(self) -> None:
-        now = trio.current_time()
-        if not self._job_exists or now - self._touched_at < TOUCH_S:
-            return
-        self._touched_at = now
-        if self._begun is not None:
-            await self._begun.stay()
-            return
-        try:
-            await self._jobs.touch(self._id, self.bytes_received)
-        except UnavailableError as error:
-            log.warning("upload_touch_failed", job_id=str(self._id), error=str(error))  # the next one may get through
+    async def _touch(self) -> None:
+        await self._job.touch_if_due(self.bytes_received)
 
     async def _clean_up(self, error: IngestError | None) -> None:
+        if self._whole:
+            await self._make_known()
         await self._try("upload_object_left", self._in_thread(self._intake.discard))
-        if self._creating and error is not None:
-            await self._try("upload_job_left", self._jobs.fail_upload(self._id, error))
+        if self._job.asked_for and error is not None:
+            await self._try("upload_job_left", self._job.fail(error))
             await self._try("upload_objects_left", self._remove_objects())
 
+    async def _make_known(self) -> None:
+        """Write the job of a file that was gathered and is broken, if its header is there and fits."""
+        file = self._gathered
+        with suppress(IngestError):  # the first error is what counts
+            if self._spec is None and len(file) >= SNIFF_BYTES:
+                found = await self._in_thread(lambda: self._intake.take(file))
+                if isinstance(found, Header):
+                    self._spec = self._admission.plan(found, self._opening.detected)
+            if self._spec is not None and not self._job.asked_for:
+                await self._create()
+
     async def _remove_objects(self) -> None:
-        # A reply to `complete_upload` that was lost on its way does not unmake the job: its objects must stay.
-        view = await self._jobs.get(self._id) if self._completing else None
-        if view is None or view.status in (JobState.FAILED, JobState.CANCELLED):
-            await self._storage.remove_all(chunk_prefix(self._id))
+        if await self._job.has_failed():
+            await self._storage.remove_all(chunk_prefix(self._job.id))
 
     async def _try(self, event: str, step: Awaitable[None]) -> None:
         """Do a step of the clean-up; what storage or database refuse is logged, since the first error matters more."""
         try:
             await step
         except (StorageError, DatabaseError) as error:
-            log.warning(event, job_id=str(self._id), error=str(error))
+            log.warning(event, job_id=str(self._job.id), error=str(error))

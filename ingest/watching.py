@@ -108,10 +108,11 @@ class Watching:
         """How many read along now."""
         return sum(map(len, self._readers.values()))
 
-    async def run(self, database: Database, stop: trio.Event) -> None:
-        """Look and listen until `stop`."""
+    async def run(self, database: Database | None, stop: trio.Event) -> None:
+        """Look and listen until `stop`; without a database only look: somebody else hears and calls `hear`."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(tell_of_jobs, database, self.hear)
+            if database is not None:
+                nursery.start_soon(tell_of_jobs, database, self.hear)
             nursery.start_soon(self.look_again_and_again)
             await stop.wait()
             nursery.cancel_scope.cancel(reason="nobody reads any more")

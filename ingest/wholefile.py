@@ -19,8 +19,8 @@ from ingest.chunk import Chunk
 from ingest.database import Held, Session
 from ingest.errors import FileError, RowError
 from ingest.job import JobMode
+from ingest.ledger import finish_whole, pass_fence
 from ingest.loading import begin_whole, isolate_within, load_within, way_of, write_rejects
-from ingest.queue import finish_whole, pass_fence
 from ingest.reject import Reject
 from ingest.work import Work
 

@@ -1,4 +1,4 @@
-"""A worker: the poller with its chunk runs, and beside them the heartbeat, the janitor and the wake-ups.
+"""A worker: the poller with its chunk runs, and beside them heartbeat, janitor, tuner and wake-ups.
 
 The side actors live as long as the poller: they keep leases alive while it drains, and end when it has.
 """
@@ -12,7 +12,7 @@ from functools import partial
 import structlog
 import trio
 
-from ingest import __version__, heartbeat, janitor, poller
+from ingest import __version__, heartbeat, janitor, poller, tuner
 from ingest.database import Notification
 from ingest.errors import DatabaseError, UnavailableError
 from ingest.events import JOB_CHANNEL, tell_worker
@@ -38,6 +38,7 @@ async def run(work: Work, pulse: Pulse) -> None:
         async with trio.open_nursery() as beside:
             beside.start_soon(heartbeat.run, work, pulse)
             beside.start_soon(janitor.run, work)
+            beside.start_soon(tuner.run, work)
             beside.start_soon(tell_worker, work.database, partial(_hear, work))
             beside.start_soon(_wake_on_stop, work)
             await poller.run(work)
@@ -62,11 +63,14 @@ async def _register(work: Work) -> bool:
 
 
 def _hear(work: Work, told: Notification) -> None:
-    """Look for work, or let the heartbeat find out whether a job at hand was cancelled or paused."""
+    """Look for work, or let the heartbeat find out whether a job at hand was cancelled or paused; tell others."""
     if told.channel != JOB_CHANNEL:
         work.wake.set()
     if not told.channel or told.payload in {str(lease.chunk.job_id) for lease in work.leases}:
         work.beat.set()
+    if told.channel in ("", JOB_CHANNEL):
+        for tell in work.told:
+            tell(told.payload)
 
 
 async def _wake_on_stop(work: Work) -> None:

@@ -7,7 +7,8 @@ the chunk run says what becomes of the chunk when it gives up.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 
 import structlog
@@ -16,9 +17,9 @@ import trio
 from ingest.accounts import Account
 from ingest.batch import Batch, BatchResult
 from ingest.errors import ConflictError, DatabaseError, LeaseLost, RowError, UnavailableError
+from ingest.ledger import AlreadyCommitted
 from ingest.loading import expected_after, load_isolated, load_whole, way_of
-from ingest.order import Order
-from ingest.queue import AlreadyCommitted
+from ingest.order import GaveWay, Order
 from ingest.work import Work
 
 log = structlog.get_logger(__name__)
@@ -31,55 +32,61 @@ FIRST_DELAY_S = 0.01
 LONGEST_DELAY_S = 5.0
 
 
-async def run(receive: trio.MemoryReceiveChannel[Batch], work: Work, account: Account, order: Order) -> None:
-    """Load batches until the reader closes its end.
+async def run(
+    receive: trio.MemoryReceiveChannel[Batch],
+    work: Work,
+    account: Account,
+    order: Order,
+    is_spare: Callable[[], bool] = lambda: False,
+) -> None:
+    """Load batches until the reader closes its end, or until `is_spare` says so after one of them.
 
     Raises ConflictError after MAX_CONFLICTS, LeaseLost (also when the job was stopped for its rejects),
     PermanentError, AccountingError. Cancelled, the batch at hand is rolled back.
     """
     with receive:
         async for batch in receive:
-            account.take()
-            began = trio.current_time()
-            result = await _load(batch, work, order)
-            _learn(batch, result, work)
-            account.settle(trio.current_time() - began)
-            order.settle(batch.range.start)
-            _log_result(batch, result, trio.current_time() - began)
-            if result is not None and result.rejected and batch.chunk.has_budget:
-                await _enforce_budget(batch, work)
+            await write(batch, work, account, order)
+            if is_spare():
+                return
 
 
-def _learn(batch: Batch, result: BatchResult | None, work: Work) -> None:
-    """Expect of a job's next batch what was wrong with this one: then it is not tried as a whole first."""
-    job_id = batch.chunk.job_id
-    sqlstate = expected_after(batch, result) if result is not None and result.rejected else None
-    if sqlstate is not None:
-        work.expected = job_id, sqlstate
-    elif work.expected is not None and work.expected[0] == job_id:
-        work.expected = None
+async def write(batch: Batch, work: Work, account: Account, order: Order) -> BatchResult | None:
+    """Load one batch that was read, and what follows from it; None when it was in the ledger already.
+
+    Raises, and leaves when it is cancelled, what `run` does.
+    """
+    account.take()
+    began = trio.current_time()
+    result = await _load(batch, work, order)
+    account.settle(trio.current_time() - began)
+    order.settle(batch.range.start)
+    _log_result(batch, result, trio.current_time() - began)
+    if result is not None and result.rejected and batch.chunk.has_budget:
+        await _enforce_budget(batch, work)
+    return result
 
 
 async def _load(batch: Batch, work: Work, order: Order) -> BatchResult | None:
     """Load one batch, whatever it takes; None when it turned out to be in the ledger already."""
     after = work.expected[1] if work.expected and work.expected[0] == batch.chunk.job_id else None
-    load = partial(load_isolated, after=after) if after else load_whole
-    isolated, conflicts, delays = after is not None, 0, _delays()
+    attempt = _Attempt(batch=batch, work=work, order=order, isolated=after is not None, after=after)
+    failed, conflicts, delays = None, 0, _delays()
     while True:
         try:
-            await order.turn(batch.range.start)
-            async with work.connections:
-                with work.metrics.trying("isolated" if isolated else way_of(batch)):
-                    result = await load(work.database, batch)
-            work.metrics.committed(batch.chunk.spec.dataset, result)
+            result = await attempt.run()
+            _learn(batch, result, work, failed)
             return result
         except AlreadyCommitted:
             return None
+        except GaveWay:
+            attempt = replace(attempt, ahead=False)
         except RowError as error:
-            if isolated:
+            if attempt.isolated:
                 raise
             log.debug("batch_isolated", first_line=batch.range.first_line, sqlstate=error.sqlstate)
-            load, isolated = partial(load_isolated, after=error.sqlstate), True
+            failed = error.sqlstate
+            attempt = replace(attempt, isolated=True, after=failed)
         except ConflictError as error:
             conflicts += 1
             if conflicts > MAX_CONFLICTS:
@@ -89,6 +96,53 @@ async def _load(batch: Batch, work: Work, order: Order) -> BatchResult | None:
             await _wait(error, batch, work, next(delays))
             if await _is_committed(batch, work):
                 return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Attempt:
+    """How a batch is tried: as a whole, or `isolated` because of the SQLSTATE `after`.
+
+    `ahead`: a batch that is staged as a whole begins before its turn.
+    """
+
+    batch: Batch
+    work: Work
+    order: Order
+    isolated: bool = False
+    after: str | None = None
+    ahead: bool = True
+
+    async def run(self) -> BatchResult:
+        """Load the batch once, when that is allowed. Raises what loading raises, and GaveWay."""
+        start, way = self.batch.range.start, "isolated" if self.isolated else way_of(self.batch)
+        if way != "staged" or not self.ahead:
+            await self.order.turn(start)
+        await self.order.begin(start)
+        try:
+            async with self.work.lanes.through(len(self.batch.data)):
+                with self.work.metrics.trying(way):
+                    result = await self._load()
+        except BaseException:
+            self.order.stop(start)
+            raise
+        self.work.metrics.committed(self.batch.chunk.spec.dataset, result)
+        return result
+
+    async def _load(self) -> BatchResult:
+        if self.isolated:
+            return await load_isolated(self.work.database, self.batch, after=self.after)
+        turn = partial(self.order.turn_within, self.batch.range.start)
+        return await load_whole(self.work.database, self.batch, turn)
+
+
+def _learn(batch: Batch, result: BatchResult, work: Work, failed: str | None) -> None:
+    """Expect of a job's next batch what was wrong with this one: then it is not tried as a whole first."""
+    job_id = batch.chunk.job_id
+    sqlstate = expected_after(batch, result, failed)
+    if sqlstate is not None:
+        work.expected = job_id, sqlstate
+    elif work.expected is not None and work.expected[0] == job_id:
+        work.expected = None
 
 
 async def _enforce_budget(batch: Batch, work: Work) -> None:

@@ -50,7 +50,7 @@ CREATE OR REPLACE FUNCTION ingest.merge_isolated(p_statement text, p_low integer
 RETURNS TABLE (ordinal integer, sql_state text, message text, column_name text, constraint_name text,
                constraint_columns text, constraint_rule text,
                inserted bigint, updated bigint, unchanged bigint, skipped bigint, good bigint, faulty integer[], faults text[],
-               lost integer[])
+               lost integer[], repeated bigint)
 LANGUAGE plpgsql AS $$
 DECLARE
     v_lows integer[] := ARRAY[p_low];
@@ -66,7 +66,8 @@ BEGIN
         v_high := v_highs[v_depth];
         v_depth := v_depth - 1;
         BEGIN
-            EXECUTE p_statement INTO inserted, updated, unchanged, skipped, good, faulty, faults, lost USING v_low, v_high, p_room;
+            EXECUTE p_statement INTO inserted, updated, unchanged, skipped, good, faulty, faults, lost, repeated
+                USING v_low, v_high, p_room;
             ordinal := NULL; sql_state := NULL; message := NULL; column_name := NULL; constraint_name := NULL;
             constraint_columns := NULL; constraint_rule := NULL;
             RETURN NEXT;

@@ -78,3 +78,58 @@ BEGIN
     PERFORM FROM ingest.request_keys WHERE id = p_key FOR NO KEY UPDATE;
     RETURN EXISTS (SELECT FROM ingest.jobs WHERE request_key = p_key AND request_part = p_part AND sha256 IS NOT NULL);
 END $$;
+
+-- A whole file at once: its job and its one chunk, claimable with this. `refusal` is which limit of the key the job would
+-- exceed; then nothing was written. `outcome` and `duplicate` are as of ingest.complete_upload; unless it is 'complete' the
+-- job is there, as one that is being received and has no chunk, and is to be failed by ingest.fail_upload.
+CREATE OR REPLACE FUNCTION ingest.receive_job(
+    p_id uuid, p_dataset text, p_filename text, p_priority smallint, p_queue text, p_spec jsonb, p_bytes bigint, p_mode text,
+    p_parent uuid, p_max_rejects bigint, p_max_rejects_percent float8, p_in_order boolean, p_max_stored_rejects bigint,
+    p_load text, p_compression text, p_refuse_duplicate boolean, p_request_key bigint, p_request_part integer,
+    p_request_fingerprint bytea, p_owner text, p_key uuid,
+    p_ordinal integer, p_object_key text, p_object_offset bigint, p_length_bytes bigint, p_file_offset bigint,
+    p_first_line bigint, p_records bigint, p_batch_ends bigint[], p_batch_records bigint[], p_batch_lines bigint[],
+    p_batch_blanks bigint[], p_batch_offsets bigint[], p_table_end bigint, p_sha256 bytea,
+    OUT refusal text, OUT outcome text, OUT duplicate uuid, OUT written_at timestamptz)
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_job ingest.jobs;
+    v_whole boolean;
+BEGIN
+    PERFORM ingest.hush();
+    IF p_key IS NOT NULL THEN
+        refusal := ingest.job_refusal(p_key);
+        IF refusal IS NOT NULL THEN
+            RETURN;
+        END IF;
+    END IF;
+    outcome := 'gone';
+    IF p_request_key IS NULL OR NOT ingest.is_served(p_request_key, p_request_part) THEN
+        v_job.dataset := p_dataset;
+        v_job.owner := p_owner;
+        duplicate := ingest.find_duplicate(v_job, p_sha256);
+        outcome := CASE WHEN duplicate IS NOT NULL AND p_refuse_duplicate THEN 'duplicate' ELSE 'complete' END;
+    END IF;
+    v_whole := outcome = 'complete';
+    written_at := clock_timestamp();
+    INSERT INTO ingest.jobs (id, dataset, filename, state, mode, priority, queue, spec, bytes_total, bytes_received, records,
+                             sha256, parent_id, max_rejects, max_rejects_percent, in_order, max_stored_rejects, load,
+                             compression, refuse_duplicate, duplicate_of, request_key, request_part, request_fingerprint,
+                             owner, key_id, created_at, updated_at)
+    VALUES (p_id, p_dataset, p_filename, CASE WHEN v_whole THEN 'pending' ELSE 'receiving' END, p_mode, p_priority, p_queue,
+            p_spec, p_bytes, CASE WHEN v_whole THEN p_bytes ELSE 0 END, CASE WHEN v_whole THEN p_records END,
+            CASE WHEN v_whole THEN p_sha256 END, p_parent, p_max_rejects, p_max_rejects_percent, p_in_order,
+            p_max_stored_rejects, p_load, p_compression, p_refuse_duplicate, CASE WHEN v_whole THEN duplicate END,
+            p_request_key, p_request_part, p_request_fingerprint, p_owner, p_key, written_at, written_at);
+    IF NOT v_whole THEN
+        RETURN;
+    END IF;
+    INSERT INTO ingest.chunks (job_id, ordinal, queue, priority, state, object_key, object_offset, length_bytes, file_offset,
+                               first_line, records, batch_ends, batch_records, batch_lines, batch_blanks, batch_offsets,
+                               table_end)
+    VALUES (p_id, p_ordinal, p_queue, p_priority, 'pending', p_object_key, p_object_offset, p_length_bytes, p_file_offset,
+            p_first_line, p_records, p_batch_ends, p_batch_records, p_batch_lines, p_batch_blanks, p_batch_offsets,
+            p_table_end);
+    PERFORM ingest.announce(p_id);
+    PERFORM ingest.announce_work(p_queue);
+END $$;

@@ -13,6 +13,14 @@ SELECT byte_start FROM ingest.ledger WHERE chunk_id = $1;
 -- name: is_committed
 SELECT EXISTS (SELECT FROM ingest.ledger WHERE chunk_id = $1 AND byte_start = $2);
 
+-- name: batches_waiting_for_locks
+-- How many batches of these chunks wait for somebody's lock. Not counted: a table that is being made longer, for which
+-- each waits its turn, and how long shows in what they load.
+SELECT count(*) FROM pg_stat_activity
+ WHERE wait_event_type = 'Lock' AND wait_event <> 'extend'
+   AND application_name IN (SELECT format('ingest chunk %s epoch %s', chunk, epoch)
+                              FROM unnest($1::bigint[], $2::integer[]) AS held (chunk, epoch));
+
 -- name: renew_leases
 SELECT ingest.renew_leases($1, $2, $3, $4) AS chunk_id;
 
@@ -75,6 +83,11 @@ SELECT w.id, w.host, w.pid, w.version, w.draining,
 DELETE FROM ingest.workers w WHERE (heartbeat_at < clock_timestamp() - $1::interval OR id = ANY ($2))
    AND NOT EXISTS (SELECT FROM ingest.leases l WHERE l.worker_id = w.id);
 
+-- name: announce
+-- Tell that the jobs $1 ('' for any) have changed, and that there is work in the queues $2.
+SELECT pg_notify('ingest_job', job) FROM unnest($1::text[]) AS job
+ UNION ALL SELECT pg_notify('ingest_work', queue) FROM unnest($2::text[]) AS queue;
+
 -- name: room_for_rejects
 SELECT ingest.room_for_rejects($1);
 
@@ -105,6 +118,10 @@ SELECT reason FROM refusal;
 
 -- name: add_chunk
 SELECT ingest.add_chunk($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14);
+
+-- name: receive_job
+SELECT * FROM ingest.receive_job($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21,
+                                 $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35);
 
 -- name: touch_upload
 UPDATE ingest.jobs SET bytes_received = greatest(bytes_received, $2), updated_at = clock_timestamp()
@@ -144,8 +161,11 @@ SELECT id, sha256, request_fingerprint AS fingerprint FROM ingest.jobs
 -- name: fail_upload
 SELECT ingest.fail_upload($1, $2, $3);
 
--- name: fail_silent_uploads
-SELECT ingest.fail_silent_uploads($1) AS job_id;
+-- name: end_uploads
+-- Fail the uploads that have been silent for $1, and forget the resumable ones whose time is over: the jobs of both.
+SELECT ingest.fail_silent_uploads($1) AS job_id, false AS expired
+ UNION ALL
+SELECT ingest.expire_uploads(), true;
 
 -- name: jobs_by_id
 -- Jobs with the progress of their chunks and, for chunks at work, of their ledger; for jobs at work with their latest pace.
@@ -287,7 +307,8 @@ SELECT at, actor, action, detail FROM ingest.audit WHERE job_id = $1 ORDER BY id
 
 -- name: fate_of_chunk
 -- Why the chunk $1 is no longer that of the claim with epoch $2. One that was paused may have been resumed since.
-SELECT coalesce((SELECT CASE WHEN c.error_code = 'E_WORKER_LOST' OR c.epoch > $2 AND c.state = 'completed' THEN 'taken over'
+SELECT coalesce((SELECT CASE WHEN c.epoch = $2 AND c.state = 'completed' THEN 'finished'
+                             WHEN c.error_code = 'E_WORKER_LOST' OR c.epoch > $2 AND c.state = 'completed' THEN 'taken over'
                              WHEN c.epoch > $2 OR c.state = 'pending' THEN 'paused' ELSE j.state END
                    FROM ingest.chunks c JOIN ingest.jobs j ON j.id = c.job_id WHERE c.id = $1), 'deleted');
 
@@ -389,9 +410,6 @@ SELECT ingest.refuse_upload($1, $2, $3, $4);
 -- name: remove_upload
 SELECT state FROM ingest.remove_upload($1, $2, $3);
 
--- name: expire_uploads
-SELECT ingest.expire_uploads() AS job_id;
-
 -- name: unfinished_job_of_queue
 SELECT id, state FROM ingest.jobs WHERE queue = $1 AND state IN ('pending', 'processing') ORDER BY created_at DESC LIMIT 1;
 
@@ -402,30 +420,29 @@ SELECT n.nspname AS schema, c.relname AS table, obj_description(c.oid, 'pg_class
  ORDER BY 1, 2;
 
 -- name: columns_of_table
+-- In each row also `order_columns`: the columns through which one row of the table can be in the way of another, or be needed
+-- by it: those of unique and exclusion indexes, and of references to the table itself. '' stands for what is computed, from
+-- whatever columns.
+WITH found AS MATERIALIZED (
+     SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+      WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p'))
 SELECT a.attname AS name, format_type(a.atttypid, a.atttypmod) AS type, a.attnotnull AS not_null,
        (a.atthasdef AND a.attgenerated = '') OR a.attidentity <> '' AS has_default,
        a.attgenerated <> '' AS generated,
-       coalesce(a.attnum = ANY (k.conkey), false) AS is_key
-  FROM pg_class c
-  JOIN pg_namespace n ON n.oid = c.relnamespace
-  JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-  LEFT JOIN pg_constraint k ON k.conrelid = c.oid AND k.contype = 'p'
- WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p')
+       coalesce(a.attnum = ANY (k.conkey), false) AS is_key,
+       ARRAY(SELECT CASE WHEN o.attname IS NULL OR o.attgenerated <> '' THEN '' ELSE o.attname::text END
+               FROM found f
+              CROSS JOIN LATERAL (SELECT relid FROM pg_partition_tree(f.oid) UNION SELECT f.oid) AS part
+              CROSS JOIN LATERAL (
+                    SELECT unnest(indkey) AS attnum FROM pg_index WHERE indrelid = part.relid AND (indisunique OR indisexclusion)
+                     UNION
+                    SELECT unnest(conkey) FROM pg_constraint
+                     WHERE contype = 'f' AND conrelid = part.relid AND confrelid = f.oid) AS u
+               LEFT JOIN pg_attribute o ON o.attrelid = part.relid AND o.attnum = u.attnum AND u.attnum > 0) AS order_columns
+  FROM found
+  JOIN pg_attribute a ON a.attrelid = found.oid AND a.attnum > 0 AND NOT a.attisdropped
+  LEFT JOIN pg_constraint k ON k.conrelid = found.oid AND k.contype = 'p'
  ORDER BY a.attnum;
-
--- name: order_columns
--- The columns through which one row of a table can be in the way of another, or be needed by it: those of unique and
--- exclusion indexes, and of references to the table itself. '' stands for what is computed, from whatever columns.
-SELECT CASE WHEN a.attname IS NULL OR a.attgenerated <> '' THEN '' ELSE a.attname END AS name
-  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-  CROSS JOIN LATERAL (SELECT relid FROM pg_partition_tree(c.oid) UNION SELECT c.oid) AS part
-  CROSS JOIN LATERAL (
-       SELECT unnest(indkey) AS attnum FROM pg_index WHERE indrelid = part.relid AND (indisunique OR indisexclusion)
-        UNION
-       SELECT unnest(conkey) FROM pg_constraint WHERE contype = 'f' AND conrelid = part.relid AND confrelid = c.oid) AS k
-  LEFT JOIN pg_attribute a ON a.attrelid = part.relid AND a.attnum = k.attnum AND k.attnum > 0
- WHERE n.nspname = $1 AND c.relname = $2
- GROUP BY 1;
 
 -- name: save_definition
 SELECT ingest.save_definition($1, $2, $3);

@@ -31,6 +31,8 @@ class Reader:
 def follow(url: str, number: int) -> None:
     """Read a stream `number` times. By hand, in one loop: what readers cost the service is not what they cost here."""
     readers = [Reader(url) for _ in range(number)]
+    all(reader.read() for reader in readers)
+    print(f"{number} read", flush=True)  # for whoever waits for all of them
     with selectors.DefaultSelector() as selector:
         for reader in readers:
             selector.register(reader.socket, selectors.EVENT_READ, reader)

@@ -13,14 +13,14 @@ import sysconfig
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 
 from ingest.database.embedded import embedded_postgres
-from tests.acceptance.client import BASE, FINAL, Client
+from tests.acceptance.client import BASE, FINAL, Client, session
 from tests.conftest import run_psql
 from tests.processes import starting
 
@@ -107,25 +107,33 @@ def compare(client: Client, dsn: str, path: Path, streams: int, rounds: int) -> 
 
 
 def load(client: Client, dsn: str, path: Path, streams: int) -> Load:
-    """Load a file, reading its job all the while, and its stream `streams` times."""
+    """Load a file, reading its job all the while, and its stream `streams` times.
+
+    What is measured begins when all readers have come: a load of seconds is no measure of two hundred connections.
+    """
     run_psql(dsn, f"drop table if exists lineitem; {LINEITEM} checkpoint")
-    reads_ms, rss_bytes, job_id = [], 0, client.send(path, "public.lineitem")
-    with reading(f"{client.url}{BASE}/jobs/{job_id}/stream", streams):
+    reads_ms, rss_bytes = [], 0
+    with ExitStack() as reading_along:
+        with session(dsn, "begin; lock table lineitem in share mode"):
+            job_id = client.send(path, "public.lineitem")
+            reading_along.enter_context(reading(f"{client.url}{BASE}/jobs/{job_id}/stream", streams))
+        begun = datetime.now(UTC)
         while (job := client.job(job_id))["status"] not in FINAL:
             reads_ms.append(timed(client, f"{BASE}/jobs/{job_id}"))
             if len(reads_ms) % MEMORY_EVERY == 1:
                 rss_bytes = max(rss_bytes, client.json("/health")["memory"]["rss_bytes"])
             time.sleep(PAUSE_S)
     assert job["status"] == "completed", job["error"]
-    begun, ended = (datetime.fromisoformat(job[name]) for name in ("started_at", "completed_at"))
-    return Load((ended - begun).total_seconds(), reads_ms, rss_bytes)
+    return Load((datetime.fromisoformat(job["completed_at"]) - begun).total_seconds(), reads_ms, rss_bytes)
 
 
 @contextmanager
 def reading(url: str, number: int) -> Iterator[None]:
-    """Read a stream in a process of its own while the context lasts; fails unless each reader saw the end."""
+    """Let readers of a stream come, in a process of their own, and leave; fails unless each of them saw the end."""
     program = [sys.executable, "-m", "tests.follow", url, str(number)]
-    with subprocess.Popen(program) as process:
+    with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == f"{number} read\n"
         yield
     assert process.returncode == 0
 

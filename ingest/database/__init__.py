@@ -8,29 +8,28 @@ pool      Database: connections, units of work, the one crossing between Trio an
 listener  LISTEN on a connection of its own, as a Trio channel
 migrate   sql/NNN_*.sql in order, once
 embedded  the PostgreSQL server under .ingest/
+turns     the loop between them, made to cost less
+names     what all of these give to the rest of the service
+
+The names are imported when the first of them is asked for: the embedded server needs none, and starts meanwhile.
 """
 
-from ingest.database.joined import array_of, joined
-from ingest.database.listener import Notification, listen
-from ingest.database.migrate import migrate, migrate_database
-from ingest.database.opening import open_database
-from ingest.database.pool import Database, Held
-from ingest.database.session import CopyResult, Notice, Record, Session, column_list, quoted
+from __future__ import annotations
 
-__all__ = [
-    "CopyResult",
-    "Database",
-    "Held",
-    "Notice",
-    "Notification",
-    "Record",
-    "Session",
-    "array_of",
-    "column_list",
-    "joined",
-    "listen",
-    "migrate",
-    "migrate_database",
-    "open_database",
-    "quoted",
-]
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ingest.database.names import *  # noqa: F403  # for mypy; they are listed there
+
+
+def __getattr__(name: str) -> Any:
+    """Return one of the names; all of them are here then, some in the place of a module of that name."""
+    if name.startswith("__"):
+        raise AttributeError(name)
+    names = import_module("ingest.database.names")
+    globals().update({each: getattr(names, each) for each in names.__all__})
+    try:
+        return globals()[name]
+    except KeyError:
+        raise AttributeError(f"ingest.database gives no {name}") from None

@@ -5,7 +5,8 @@ with one connection the server waits for data on the others: two writers kept 1.
 inside `send` or `poll` holds no interpreter lock, so here the server is fed as fast as it reads.
 
 The thread is the only one to write to the socket while it runs: asyncpg has sent the COPY statement and waits for us.
-Where that cannot be known (TLS, unsent bytes in the transport) the bytes go through the transport as usual.
+Where that cannot be known (TLS, unsent bytes in the transport), and for a few bytes, they go through the transport as
+usual.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 # The server takes a message in whole before it looks at it: small messages let it parse while more arrives.
 MESSAGE_BYTES = 64 * 1024
+# A thread is not worth its while for so few.
+FEW_BYTES = 256 * 1024
 # Pieces given to one system call: more than the socket has room for, less than its limit (IOV_MAX, 1024).
 BUFFERS = 16
 # How long a thread waits for room in the socket before it tells that the server stalls, long beside what a server needs
@@ -37,7 +40,8 @@ async def copy_source(connection: PoolConnectionProxy, data: bytes) -> AsyncIter
     Raises OSError when the connection is lost. Cancelled, it shuts the connection down and waits for the thread.
     """
     transport = connection._con._transport
-    if transport.get_extra_info("ssl_object") is not None or transport.get_write_buffer_size():
+    is_ours = transport.get_extra_info("ssl_object") is None and not transport.get_write_buffer_size()
+    if len(data) <= FEW_BYTES or not is_ours:
         view = memoryview(data)
         for start in range(0, len(view), MESSAGE_BYTES):
             yield view[start : start + MESSAGE_BYTES]

@@ -21,8 +21,6 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import quote
 
-import psutil
-
 from ingest.database.account import Account
 from ingest.errors import SettingsError
 
@@ -159,6 +157,8 @@ class Cluster:
         lines = self._postmaster_lines()
         if not lines:
             return False
+        import psutil  # takes longer than all else here, and hardly ever is there anything to look at
+
         try:
             # The file outlives a killed server, and its process id may be anybody's by now.
             return self.data.samefile(psutil.Process(int(lines[0])).cwd())

@@ -16,6 +16,7 @@ import trio_asyncio
 from ingest.database.errors import mapped
 from ingest.database.notices import NoticingConnection
 from ingest.database.pool import Database
+from ingest.database.turns import hasten
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
@@ -74,7 +75,12 @@ async def open_database(dsn: str, *, pool_size: int, slots: int = 2, name: str =
     async with open_loop() as loop:
         async with _pool(loop, dsn, pool_size, name) as pool, _pool(loop, dsn, 1, f"{name} heartbeat") as single:
             reserved = Database(single, loop, dsn, name)
-            yield Database(pool, loop, dsn, name, slots=slots, reserved=reserved)
+            database = Database(pool, loop, dsn, name, slots=slots, reserved=reserved)
+            try:
+                yield database
+            finally:
+                with trio.move_on_after(CLOSE_S, shield=True), mapped():
+                    await database.close()
 
 
 @asynccontextmanager
@@ -83,6 +89,7 @@ async def open_loop() -> AsyncIterator[trio_asyncio.TrioEventLoop]:
     failure: Exception | None = None
     async with trio_asyncio.open_loop() as loop:
         loop.set_exception_handler(_log_loop_error)
+        hasten(loop)
         try:
             yield loop
         except Exception as error:  # raised again below; cancellation is no Exception and passes

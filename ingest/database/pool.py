@@ -7,7 +7,6 @@ back, and no half-finished protocol state ever returns to the pool.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import trio_asyncio
 
 from ingest.database.errors import mapped
 from ingest.database.session import Record, Session
+from ingest.database.slots import Slots
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
@@ -28,7 +28,17 @@ T = TypeVar("T")
 
 # How long a unit of work waits for a free connection, and how long giving one back may take.
 ACQUIRE_S = 10.0
+# Connections that are kept at hand, past the pool, which takes two tasks of asyncio's and a timer to give one back; and
+# after so many queries one is given to the pool, which replaces it when it is worn.
+MOST_SPARE, WORN = 2, 10_000
 RELEASE_S = 4.0
+# What says that the server has ended the connection, be it before we see it closed.
+LOST = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.InternalClientError,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +71,8 @@ class Database:
         self.reserved = reserved or self
         self._pool = pool
         self._loop = loop
-        self._slots = asyncio.Semaphore(slots)
+        self._slots = Slots(slots)
+        self._spare: list[PoolConnectionProxy] = []
 
     async def run(self, unit: Callable[[Session], Awaitable[T]]) -> T:
         """Run a unit of work on a connection of the pool. Raises DatabaseError; cancellation closes the connection."""
@@ -98,11 +109,23 @@ class Database:
         """Call an asyncio-flavoured function from Trio."""
         return await trio_asyncio.aio_as_trio(function, loop=self._loop)(*args)  # type: ignore[no-any-return]
 
+    def allow(self, slots: int) -> None:
+        """Let so many sessions keep the server busy with batches at once from now on."""
+        self._slots.limit = slots
+
     def statistics(self) -> PoolStatistics:
         """Return how many connections there are."""
         return PoolStatistics(
-            open=self._pool.get_size(), idle=self._pool.get_idle_size(), limit=self._pool.get_max_size()
+            open=self._pool.get_size(),
+            idle=self._pool.get_idle_size() + len(self._spare),
+            limit=self._pool.get_max_size(),
         )
+
+    async def close(self) -> None:
+        """Give all connections to the pool, so that it can close them; no unit of work may be under way any more."""
+        spare, self._spare = self._spare, []
+        for connection in spare:
+            await self.cross(self._pool.release, connection)
 
     @asynccontextmanager
     async def hold(self) -> AsyncIterator[Held]:
@@ -123,16 +146,44 @@ class Database:
         await self._pool.release(connection, timeout=RELEASE_S)
 
     async def _with_connection(self, unit: Callable[[Session], Awaitable[T]]) -> T:
-        connection = await self._pool.acquire(timeout=ACQUIRE_S)
+        connection = await self._take()
         try:
-            return await unit(Session(connection, self._slots))
-        except Exception:
+            result = await unit(Session(connection, self._slots))
+        except Exception as error:
             await _roll_back(connection)
+            if _has_ended(error) or not _is_there(connection):
+                await self._drop_idle()  # what took this one has most likely taken them, too
+            await self._pool.release(connection, timeout=RELEASE_S)
             raise
         except BaseException:
             _terminate(connection)
+            await self._pool.release(connection, timeout=RELEASE_S)
             raise
-        finally:
+        await self._put_back(connection)
+        return result
+
+    async def _take(self) -> PoolConnectionProxy:
+        while self._spare:
+            connection = self._spare.pop()
+            if _is_usable(connection):
+                return connection
+            await self._pool.release(connection)
+        # A limit costs a task and a timer of asyncio's: only those who may have to wait pay for it.
+        return await self._pool.acquire(timeout=None if self._pool.get_idle_size() else ACQUIRE_S)
+
+    async def _drop_idle(self) -> None:
+        await self._pool.expire_connections()  # each is replaced when it is taken next
+        spare, self._spare = self._spare, []
+        for connection in spare:
+            _terminate(connection)
+            await self._pool.release(connection)
+
+    async def _put_back(self, connection: PoolConnectionProxy) -> None:
+        # Nobody may be waiting for one: as long as the pool can give another, nobody is.
+        is_free = self._pool.get_idle_size() or self._pool.get_size() < self._pool.get_max_size()
+        if is_free and len(self._spare) < MOST_SPARE and _is_usable(connection):
+            self._spare.append(connection)
+        else:
             await self._pool.release(connection, timeout=RELEASE_S)
 
 
@@ -157,6 +208,20 @@ class Held:
         except BaseException:
             _terminate(self._connection)
             raise
+
+
+def _is_there(connection: PoolConnectionProxy) -> bool:
+    """Tell whether a connection is open as far as we know; one that was lost has left the pool by itself."""
+    return connection._con is not None and not connection._con.is_closed()
+
+
+def _has_ended(error: Exception) -> bool:
+    """Tell whether an error says that the connection has; of what is said as an ERROR only, it has not."""
+    return isinstance(error, LOST) and getattr(error, "severity_en", None) != "ERROR"
+
+
+def _is_usable(connection: PoolConnectionProxy) -> bool:
+    return _is_there(connection) and connection._con._protocol.queries_count < WORN
 
 
 async def _roll_back(connection: PoolConnectionProxy) -> None:

@@ -10,13 +10,15 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import asyncpg
+import trio_asyncio
 from asyncpg import Record as Record
 
 from ingest.database.bulk import copy_source
 from ingest.database.errors import from_postgres
+from ingest.database.slots import Slots
 from ingest.errors import PermanentError, RowError
 
 if TYPE_CHECKING:
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+
+# What functions of ours raise to forbid the COMMIT that follows.
+REFUSED = "IN001"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +49,7 @@ class CopyResult:
 class Session:
     """One connection, for the length of a unit of work. Errors are asyncpg's here; they are mapped at the crossing."""
 
-    def __init__(self, connection: PoolConnectionProxy, slots: asyncio.Semaphore) -> None:
+    def __init__(self, connection: PoolConnectionProxy, slots: Slots) -> None:
         self._connection = connection
         self._slots = slots
         self._has_slot = False
@@ -71,6 +76,10 @@ class Session:
         `work` must be harmless to let run on: cancelled, nobody waits for it.
         """
         return await asyncio.get_running_loop().run_in_executor(None, work)
+
+    async def outside(self, wait: Callable[[], Awaitable[T]]) -> T:
+        """Await something of Trio's in the middle of the unit of work, whose transaction stays open meanwhile."""
+        return cast("T", await trio_asyncio.trio_as_aio(wait)())
 
     @property
     def server_major(self) -> int:
@@ -111,6 +120,21 @@ class Session:
         """Commit the open transaction. Raises PermanentError when it was aborted and so rolled back instead."""
         if await self.execute("COMMIT") != "COMMIT":
             raise PermanentError("the unit of work went on after an error, so nothing was committed", sqlstate="25P02")
+
+    async def commit_by(self, sql: str) -> str | None:
+        """Run `sql`, which takes no parameters, and commit the open transaction, in one trip.
+
+        Returns None, or the message of what `sql` has raised under the SQLSTATE REFUSED: then nothing was committed.
+        """
+        try:
+            tag = await self.execute(f"{sql}; COMMIT")
+        except asyncpg.PostgresError as error:
+            if error.sqlstate != REFUSED:
+                raise
+            return str(error.message)
+        if tag != "COMMIT":
+            raise PermanentError("the unit of work went on after an error, so nothing was committed", sqlstate="25P02")
+        return None
 
     async def copy(self, sql: str, data: bytes) -> CopyResult:
         """Send `data` to a `COPY ... FROM STDIN` statement and return what became of it.

@@ -9,6 +9,7 @@
     keys       a batch's bytes -> the key columns of its records
     merging    the merge of staged records, and what became of each
     staging    the temporary tables for that
+    shape      which of their columns hold values
     texts      a field of a plan -> SQL from a cell's text to a value, and the conditions that reject it
     tablerules what the target tables demand, from the catalogue
     judging    a plan -> the query that judges staged records
@@ -22,6 +23,7 @@
     locating   where the records of a batch are
     storing    rejects and ledger line, the end of a batch
     asking     which texts their types refuse
+    taken      texts that a type takes for certain
     fields     one record -> its fields, by COPY's rules
     reasons    SQLSTATE -> the reject's stable code and its sentence
 
@@ -38,9 +40,12 @@ from ingest.batch import Batch, BatchResult
 from ingest.database import Database, Held, Session
 from ingest.loading.behind import reject_behind
 from ingest.loading.direct import MANY, copy_direct
-from ingest.loading.isolated import MANY_BAD, TAKEN_KEY, isolate
+from ingest.loading.isolated import isolate
+from ingest.loading.merging import plan_of
 from ingest.loading.reading import readable
-from ingest.loading.staged import copy_staged
+from ingest.loading.reasons import BROKEN_RULES, MANY_BAD, REPEATED_KEY, TAKEN_KEY
+from ingest.loading.shape import shape_of
+from ingest.loading.staged import stage_whole
 from ingest.loading.staging import begin, begin_whole, empty_staging
 from ingest.loading.storing import close_batch, write_rejects
 from ingest.metrics import Way as WayName
@@ -56,18 +61,21 @@ __all__ = [
     "write_rejects",
 ]
 
-# Brings a batch in; the text opens its transaction, or its part of one.
-Way = Callable[[Session, Batch, str], Awaitable[BatchResult]]
+# Brings a batch in, up to its rejects and its line in the ledger.
+Way = Callable[[Session], Awaitable[BatchResult]]
+# Waits, in Trio, until all batches before have been settled.
+Turn = Callable[[], Awaitable[None]]
 
 
-async def load_whole(database: Database, batch: Batch) -> BatchResult:
+async def load_whole(database: Database, batch: Batch, turn: Turn | None = None) -> BatchResult:
     """Load a batch by one COPY. Raises RowError when a record is in the way; then `load_isolated` finds it.
 
+    A batch that is staged awaits its `turn` between COPY and merge, holding no lock, and raises what that raises.
     Raises LeaseLost, AlreadyCommitted, ConflictError, UnavailableError, PermanentError; after each of them, and after
     cancellation, the batch is wholly in (the ledger says so) or not at all.
     """
     batch = await readable(batch)
-    return await _load(database, batch, _whole(batch))
+    return await _load(database, batch, partial(_whole, batch=batch, opening=begin(batch), turn=turn))
 
 
 async def load_isolated(database: Database, batch: Batch, *, after: str | None = None) -> BatchResult:
@@ -75,14 +83,21 @@ async def load_isolated(database: Database, batch: Batch, *, after: str | None =
 
     `after`: the SQLSTATE with which `load_whole` failed, or what `expected_after` the batch before.
     """
-    return await _load(database, await readable(batch, leniently=True), _isolated(batch, after))
+    batch = await readable(batch, leniently=True)
+    return await _load(database, batch, partial(_isolated, batch=batch, opening=begin(batch), after=after))
 
 
-def expected_after(batch: Batch, result: BatchResult) -> str | None:
-    """Return the SQLSTATE that is likely to keep the next batch from being loaded whole, None for none."""
-    if result.rejected > MANY * batch.range.records:
+def expected_after(batch: Batch, result: BatchResult, failed: str | None) -> str | None:
+    """Return the SQLSTATE that is likely to keep the next batch from being loaded whole, None for none.
+
+    `failed`: the one that kept this batch from it; None if that was expected, or did not happen.
+    """
+    if result.rejected > MANY * batch.range.records or (failed == MANY_BAD and batch.chunk.spec.plan):
         return MANY_BAD
-    return TAKEN_KEY if any(reject.sqlstate == TAKEN_KEY for reject in result.rejects) else None
+    if result.repeated:
+        return REPEATED_KEY
+    states = {reject.sqlstate for reject in result.rejects}
+    return next((state for state in (TAKEN_KEY, *BROKEN_RULES) if state in states), None)
 
 
 async def load_within(held: Held, batch: Batch) -> BatchResult:
@@ -92,7 +107,8 @@ async def load_within(held: Held, batch: Batch) -> BatchResult:
     UnavailableError, PermanentError: then the transaction cannot go on.
     """
     batch = await readable(batch)
-    return await _within(held, batch, _whole(batch), "SAVEPOINT batch", "SET CONSTRAINTS ALL IMMEDIATE")
+    way = partial(_whole, batch=batch, opening="SET CONSTRAINTS ALL IMMEDIATE", turn=None)
+    return await _within(held, batch, way, "SAVEPOINT batch")
 
 
 async def isolate_within(held: Held, batch: Batch, *, after: str | None) -> BatchResult:
@@ -102,8 +118,8 @@ async def isolate_within(held: Held, batch: Batch, *, after: str | None) -> Batc
     """
     # Not sifted: its staging tables would have to be emptied for each batch, too.
     batch = await readable(batch, leniently=True)
-    isolated = _isolated(batch, MANY_BAD if after == MANY_BAD else None)
-    return await _within(held, batch, isolated, "ROLLBACK TO SAVEPOINT batch", "SAVEPOINT records")
+    way = partial(_isolated, batch=batch, opening="SAVEPOINT records", after=None if after == TAKEN_KEY else after)
+    return await _within(held, batch, way, "ROLLBACK TO SAVEPOINT batch")
 
 
 def way_of(batch: Batch) -> WayName:
@@ -111,37 +127,48 @@ def way_of(batch: Batch) -> WayName:
     return "staged" if batch.chunk.spec.plan else "direct"
 
 
-def _isolated(batch: Batch, after: str | None) -> Way:
-    return reject_behind if batch.range.behind else partial(isolate, after=after)
-
-
-def _whole(batch: Batch) -> Way:
+async def _whole(session: Session, batch: Batch, opening: str, turn: Turn | None) -> BatchResult:
     if batch.range.behind:
-        return reject_behind
-    return copy_staged if batch.chunk.spec.plan else copy_direct
+        return await reject_behind(session, batch, opening)
+    if batch.chunk.spec.plan is None:
+        async with session.slot():
+            return await copy_direct(session, batch, opening)
+    async with session.slot():
+        merging = await stage_whole(session, batch, opening)
+    if turn is not None:
+        await session.outside(turn)
+    async with session.slot():
+        return await merging.whole()
+
+
+async def _isolated(session: Session, batch: Batch, opening: str, after: str | None) -> BatchResult:
+    if batch.range.behind:
+        return await reject_behind(session, batch, opening)
+    async with session.slot():
+        return await isolate(session, batch, opening, after=after)
 
 
 async def _load(database: Database, batch: Batch, way: Way) -> BatchResult:
     async def unit(session: Session) -> BatchResult:
         # The slot is left before the last two round trips: another writer's COPY fills the time they take.
-        async with session.slot():
-            result = await way(session, batch, begin(batch))
-        result = await close_batch(session, batch, result)
-        await session.commit()
+        result = await close_batch(session, batch, await way(session))
+        if not result.finished:
+            await session.commit()
         return result
 
     return await database.run(unit)
 
 
-async def _within(held: Held, batch: Batch, way: Way, first: str, opening: str) -> BatchResult:
+async def _within(held: Held, batch: Batch, way: Way, first: str) -> BatchResult:
+    spec = batch.chunk.spec
+    shape = shape_of(spec, plan_of(batch))
+    emptied = empty_staging(len(spec.columns), shape.types if shape else None)
+
     async def unit(session: Session) -> BatchResult:
         await session.execute(first)
-        async with session.slot():
-            result = await way(session, batch, opening)
+        result = await way(session)
         # Staging tables are emptied by COMMIT; here that is far away.
-        await session.execute(
-            f"RELEASE SAVEPOINT batch; {empty_staging([column.type for column in batch.chunk.spec.columns])}"
-        )
+        await session.execute(f"RELEASE SAVEPOINT batch; {emptied}")
         return result
 
     return await held.run(unit)

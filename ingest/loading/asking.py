@@ -13,6 +13,7 @@ from functools import lru_cache
 from ingest.database import Record, Session, array_of, joined
 from ingest.errors import RowError
 from ingest.loading.staging import literal
+from ingest.loading.taken import are_taken
 from ingest.statements import statement
 
 # Types that take any text, so that there is nothing to ask.
@@ -40,10 +41,11 @@ async def refused_texts(session: Session, types: Sequence[str], rows: Sequence[T
 
     `rows`: the texts of each record, numbered from 0. Texts of some types, and NULL, can only be tried one by one.
     """
-    places = [place for place, kind in enumerate(types) if kind not in ANY_TEXT]
-    sql = _question(tuple(types))
     columns = list(zip(*rows, strict=True))
-    end, null, asked = joined([columns[place] for place in places])
+    asking = [(place, kind) for place, kind in enumerate(types) if kind not in ANY_TEXT]
+    end, null, packed = joined([columns[place] for place, _ in asking])
+    doubted = [n for n, (_, kind) in enumerate(asking) if not are_taken(kind, packed[n], end, null)]
+    sql, asked = _question(tuple(asking[n] for n in doubted)), [packed[n] for n in doubted]
     found: list[Record] = []
     if all(map(SOFT.fullmatch, types)):
         found = await session.fetch(sql, end, null, *asked) if sql else []
@@ -56,10 +58,10 @@ async def refused_texts(session: Session, types: Sequence[str], rows: Sequence[T
 
 
 @lru_cache(maxsize=64)
-def _question(types: tuple[str, ...]) -> str:
-    asking = [(place, kind) for place, kind in enumerate(types, 1) if kind not in ANY_TEXT]
+def _question(asking: tuple[tuple[int, str], ...]) -> str:
+    """Return the question about columns, given as their places from 0 and their types."""
     return " UNION ALL ".join(
-        f"SELECT (u.number - 1)::integer AS ordinal, {place} AS place, "
+        f"SELECT (u.number - 1)::integer AS ordinal, {place + 1} AS place, "
         + refusal("u.value", kind, f"unnest({array_of(number, 1, 2)}) WITH ORDINALITY AS u(value, number)")
         for number, (place, kind) in enumerate(asking, 3)
     )

@@ -16,7 +16,6 @@ async def reject_behind(session: Session, batch: Batch, opening: str) -> BatchRe
     """Reject all records of a batch, as sent; those beyond what the job may still store are counted only."""
     await session.execute(opening)
     room = await room_for_rejects(session, batch)
-    session.leave_slot()
     return await session.aside(lambda: _rejected(batch, records_of(batch), room))
 
 

@@ -49,3 +49,8 @@ def copy_statement(spec: LoadSpec, records: int, server_major: int) -> str:
     limit = f", REJECT_LIMIT {max(FEW, int(records * MANY))}" if server_major >= GIVES_UP_SINCE else ""
     names = column_list([column.name for column in spec.columns])
     return f"COPY {target(spec)} ({names}) FROM STDIN ({copy_options(spec.dialect)}{skip}{limit})"
+
+
+def too_many(bad: int, records: int) -> bool:
+    """Tell whether so many records of a batch are bad that the same is expected of the next."""
+    return bad > max(FEW, MANY * records)

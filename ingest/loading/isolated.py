@@ -10,14 +10,11 @@ from functools import partial
 from ingest.batch import Batch, BatchResult
 from ingest.database import Session
 from ingest.errors import RowError
+from ingest.loading.reasons import MANY_BAD, REPEATED_KEY, TAKEN_KEY
 from ingest.loading.screening import may_stage
 from ingest.loading.sifted import copy_sifted
-from ingest.loading.staged import SETTINGS, copy_raw, copy_screened
+from ingest.loading.staged import copy_raw, copy_screened
 from ingest.loading.staging import room_for_rejects
-
-# What COPY says of too many bad values, and of a key that is taken.
-MANY_BAD = "22P02"
-TAKEN_KEY = "23505"
 
 
 async def isolate(session: Session, batch: Batch, opening: str, *, after: str | None = None) -> BatchResult:
@@ -34,7 +31,7 @@ async def isolate(session: Session, batch: Batch, opening: str, *, after: str | 
             return sifted
     if may_stage(batch):
         # The savepoint keeps a failure from ending the transaction.
-        raw = partial(copy_raw, batch=batch, opening=SETTINGS, room=room, isolating=True, expecting=after == MANY_BAD)
+        raw = partial(copy_raw, batch=batch, room=room, expecting=after == MANY_BAD, thorough=after != REPEATED_KEY)
         result = await session.attempt(raw)
         if not isinstance(result, RowError):
             return result

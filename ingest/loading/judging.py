@@ -1,8 +1,8 @@
 """A plan -> the query that judges staged records: their values, and the numbers of their faults.
 
 The steps are nested queries, each fenced by OFFSET 0 so that nothing is worked out twice: trimmed texts, plain texts,
-early faults, values, late faults. The columns of the outermost: "#" (the record's ordinal), "f:" (its faults) and the
-fields by their names.
+early faults, values, late faults. Fields that need no judging pass them by, and where none does, there are no fences.
+The columns of the outermost: "#" (the record's ordinal), "f:" (its faults, NULL for none), the fields by their names.
 """
 
 from __future__ import annotations
@@ -14,24 +14,30 @@ from ingest.database import quoted
 from ingest.loading.asking import ANY_TEXT, refusal
 from ingest.loading.staging import literal
 from ingest.loading.tablerules import RuleOf, TableRule
-from ingest.loading.texts import SOFT_ERRORS_SINCE, Fault, Steps, check_fault
+from ingest.loading.texts import SOFT_ERRORS_SINCE, Fault, Form, Steps, check_fault, steps_of
 from ingest.spec import Merge, Plan, Target
 
 ALL_OF_A_STRETCH = '"#" BETWEEN $1 AND $2'
 SOME = '"#" = ANY ($1)'
+# Of texts that no type can refuse.
+NOTHING_SAID = (
+    "SELECT 0 AS ordinal, ''::text AS field, ''::text AS sql_state, ''::text AS message "
+    "FROM (SELECT $1::integer[]) AS asked WHERE false"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Staging:
     """Where the records are, and how they are to be judged.
 
-    `typed`: the table holds values, so that only what they must be is left to judge. `moving_dates`: whether to look
-    for words like `today`. `thorough`: references are judged too, which costs a look-up for each record.
+    `values`: the places of the columns that hold values, so that only what they must be is left to judge; None where
+    all hold texts. `moving_dates`: whether to look for words like `today`. `thorough`: references are judged too, which
+    costs a look-up for each record.
     """
 
     table: str
     server_major: int
-    typed: bool = False
+    values: frozenset[int] | None = None
     moving_dates: bool = False
     thorough: bool = False
 
@@ -44,9 +50,11 @@ class Judging:
         self._staging = staging
         kinds = {RuleOf.NOT_NULL, RuleOf.CHECK} | ({RuleOf.REFERENCE} if staging.thorough else set())
         self._rules = [rule for rule in rules if rule.kind in kinds]
-        self._steps = [Steps(field, number, staging.typed) for number, field in enumerate(plan.fields, 1)]
+        self._steps = [steps_of(field, number, staging.values) for number, field in enumerate(plan.fields, 1)]
+        self._judged = [steps for steps in self._steps if steps.form is Form.JUDGED]
+        self._unguard = plan.parent_line is not None
         self.faults: list[Fault] = []
-        self._early = [] if staging.typed else [f"{self._early_of(steps)} AS {steps.early}" for steps in self._steps]
+        self._early = [f"{self._early_of(steps)} AS {steps.early}" for steps in self._judged]
 
     def query(self) -> str:
         """Return the query over the records $1..$2."""
@@ -55,16 +63,17 @@ class Judging:
 
     def values(self, where: str) -> str:
         """Return the query for the values of some records, beside the faults that keep texts from being values."""
-        if self._staging.typed:
-            values = ", ".join(f"{steps.typed_sql()} AS {steps.value}" for steps in self._steps)
+        values = ", ".join(f"{steps.value_sql(unguard=self._unguard)} AS {steps.value}" for steps in self._steps)
+        if not self._judged:
             return f'SELECT "#", {values} FROM ({self._staged()}) AS s WHERE {where}'
         fenced = f"SELECT *, {', '.join(self._early)} FROM ({self._texts(where)}) AS t OFFSET 0"
-        values = ", ".join(f"{steps.value_sql()} AS {steps.value}" for steps in self._steps)
-        return f'SELECT "#", {", ".join(s.early for s in self._steps)}, {values} FROM ({fenced}) AS e OFFSET 0'
+        return f'SELECT "#", {", ".join(s.early for s in self._judged)}, {values} FROM ({fenced}) AS e OFFSET 0'
 
     def explanation(self) -> str:
         """Return the query that asks PostgreSQL which texts of the records $1, NULL too, it refuses, and why."""
-        asked = ", ".join(f"({literal(s.field.name)}, {s.plain}, {literal(s.field.type)})" for s in self._refusing())
+        asked = ", ".join(f"({literal(s.field.name)}, {s.plain}, {literal(s.field.type)})" for s in self._refusing)
+        if not asked:
+            return NOTHING_SAID
         return (
             'SELECT t."#" AS ordinal, q.field, e.sql_state, e.message '
             f"FROM ({self._texts(SOME)}) AS t CROSS JOIN LATERAL (VALUES {asked}) AS q(field, value, type) "
@@ -73,23 +82,29 @@ class Judging:
 
     def quick_explanation(self) -> str:
         """Return the same, far cheaper, for types that report errors softly; they all take NULL."""
-        if self._staging.server_major < SOFT_ERRORS_SINCE:
+        if self._staging.server_major < SOFT_ERRORS_SINCE or not self._refusing:
             return self.explanation()
         # One query a field: a type that is no constant is parsed anew for each text, at ten times the cost of asking.
         asked = " UNION ALL ".join(
             f'SELECT t."#" AS ordinal, {literal(s.field.name)} AS field, {refusal(s.plain, s.field.type, "t")}'
-            for s in self._refusing()
+            for s in self._refusing
         )
         return f"WITH t AS MATERIALIZED ({self._texts(SOME)}) {asked}"
 
+    @property
+    def is_light(self) -> bool:
+        """Whether a record is judged faster each time it is looked at than it is written down."""
+        return not self._judged and all(rule.kind is not RuleOf.REFERENCE for rule in self._rules)
+
+    @property
     def _refusing(self) -> Sequence[Steps]:
-        return [steps for steps in self._steps if steps.field.type not in ANY_TEXT] or self._steps
+        return [steps for steps in self._judged if steps.field.type not in ANY_TEXT]
 
     def _texts(self, where: str) -> str:
-        unguard = self._plan.parent_line is not None
-        trimmed = ", ".join(f"{steps.trimmed_sql(unguard=unguard)} AS {steps.trimmed}" for steps in self._steps)
-        plain = ", ".join(f"{steps.plain_sql()} AS {steps.plain}" for steps in self._steps)
-        staged = f'SELECT "#", {trimmed} FROM ({self._staged()}) AS s WHERE {where} OFFSET 0'
+        columns = ['"#"', *(f"{s.trimmed_sql(unguard=self._unguard)} AS {s.trimmed}" for s in self._judged)]
+        columns += [s.staged for s in self._steps if s.form is not Form.JUDGED and s.field.position is not None]
+        plain = ", ".join(f"{steps.plain_sql()} AS {steps.plain}" for steps in self._judged)
+        staged = f"SELECT {', '.join(dict.fromkeys(columns))} FROM ({self._staged()}) AS s WHERE {where} OFFSET 0"
         return f"SELECT *, {plain} FROM ({staged}) AS r OFFSET 0"
 
     def _staged(self) -> str:
@@ -101,15 +116,15 @@ class Judging:
         return f"CASE {cases} END" if cases else "NULL::integer"
 
     def _found(self) -> str:
-        """Return the array of a record's faults; most have none, and for them no array is put together."""
-        early = [] if self._staging.typed else [steps.early for steps in self._steps]
+        """Return the array of a record's faults, NULL for none: then no array is put together."""
+        early = [steps.early for steps in self._judged]
         late = {self._number(fault): fault.condition for fault in self._late()}
         clean = [*(f"{name} IS NULL" for name in early), *(f"({condition}) IS NOT TRUE" for condition in late.values())]
         numbers = [*early, *(f"CASE WHEN {condition} THEN {number} END" for number, condition in late.items())]
         if not clean:
-            return "'{}'::integer[]"
+            return "NULL::integer[]"
         found = f"array_remove(ARRAY[{', '.join(numbers)}], NULL)"
-        return f"CASE WHEN {' AND '.join(clean)} THEN '{{}}' ELSE {found} END"
+        return f"CASE WHEN {' AND '.join(clean)} THEN NULL ELSE {found} END"
 
     def _late(self) -> Iterator[Fault]:
         sound = "".join(steps.sound for steps in self._steps)

@@ -1,13 +1,16 @@
 """A plan -> the one statement that judges the staged records $1..$2 and brings the good ones into their targets.
 
 Written once for a plan; run for whole batches and, when something still fails, for halves of them down to one record.
-It returns one row: inserted, updated, unchanged, skipped and good (records without a fault), and three arrays: faulty
-and faults (ordinals of the first $3 records with faults, all if NULL, and the numbers of their faults, as text: as
-lists they would cost more than all else here) and lost (ordinals of good records whose key is taken).
+It returns one row: inserted, updated, unchanged, skipped, good (records without a fault) and repeated (those of them
+whose key another one has, too), and three arrays: faulty and faults (ordinals of the first $3 records with faults, all
+if NULL, and the numbers of their faults, as text: as lists they would cost more than all else here) and lost (ordinals
+of good records whose key is taken).
 
 Rows go in by the order of their key, so that writers that meet on the same keys wait for one another instead of
 deadlocking. Of records with one key the last wins in an upsert and the first in a skip; the others count as updated
 or unchanged, as if each had been merged by itself.
+
+Most batches are clean, and no two of their records have one key: a quick statement trusts in that, and fails otherwise.
 """
 
 from __future__ import annotations
@@ -16,12 +19,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from ingest.loading.judging import SOME, Judging, Staging
-from ingest.loading.putting import FAULTS, FAULTY, Put
-from ingest.loading.tablerules import RuleOf, TableRule
+from ingest.loading.putting import FAULTS, FAULTY, GOOD_COUNT, Put
+from ingest.loading.tablerules import TableRule
 from ingest.loading.texts import Fault
 from ingest.spec import Merge, Plan
 
-GOOD = """good AS NOT MATERIALIZED (SELECT * FROM judged WHERE "f:" = '{}')"""
+GOOD = 'good AS NOT MATERIALIZED (SELECT * FROM judged WHERE "f:" IS NULL)'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,19 +46,18 @@ class MergeStatement:
 
 @lru_cache(maxsize=64)
 def merge_statement(
-    plan: Plan, rules: tuple[TableRule, ...], staging: Staging, *, isolating: bool = False
+    plan: Plan, rules: tuple[TableRule, ...], staging: Staging, *, isolating: bool = False, quick: bool = False
 ) -> MergeStatement:
     """Return the statement for a plan whose targets have `rules` of their own.
 
     `isolating`: of appended records, those whose key is taken are `lost` instead of failing the statement, where that
-    can be told from outside.
+    can be told from outside. `quick`: for the plan's only target; fails for records of an upsert with the same key.
     """
     judging = Judging(plan, rules, staging)
-    # Values that are there already are judged faster each time they are looked at than they are written down.
-    once = "NOT MATERIALIZED" if staging.typed and not any(rule.kind is RuleOf.REFERENCE for rule in rules) else ""
-    parts = [f"judged AS {once or 'MATERIALIZED'} ({judging.query()})", GOOD, FAULTY]
+    once = "NOT MATERIALIZED" if judging.is_light else "MATERIALIZED"
+    parts = [f"judged AS {once} ({judging.query()})", GOOD, FAULTY]
     puts = [
-        Put(number, target, plan, [rule for rule in rules if rule.target == number], staging.server_major)
+        Put(number, target, plan, [rule for rule in rules if rule.target == number], staging.server_major, quick=quick)
         for number, target in enumerate(plan.targets, 1)
     ]
     loses = isolating and len(puts) == 1 and puts[0].can_lose()
@@ -81,5 +83,20 @@ def _outcome_of_many(puts: list[Put]) -> str:
     return (
         "SELECT count(*) FILTER (WHERE outcome = 3) AS inserted, count(*) FILTER (WHERE outcome = 2) AS updated, "
         f"{'0::bigint' if skipped else none} AS unchanged, {none if skipped else '0::bigint'} AS skipped, "
-        f"count(*) AS good, {FAULTS}, NULL::integer[] AS lost FROM ({outcome}) AS o"
+        f"count(*) AS good, {FAULTS}, NULL::integer[] AS lost, 0::bigint AS repeated FROM ({outcome}) AS o"
+    )
+
+
+@lru_cache(maxsize=64)
+def judge_statement(plan: Plan, staging: Staging) -> MergeStatement:
+    """Return the statement that only judges: it puts nothing anywhere, and returns good, faulty and faults."""
+    judging = Judging(plan, (), staging)
+    return MergeStatement(
+        sql=f"WITH judged AS MATERIALIZED ({judging.query()}), {FAULTY} SELECT {GOOD_COUNT} AS good, {FAULTS}, "
+        "NULL::integer[] AS lost",
+        faults=tuple(judging.faults),
+        explain=judging.explanation(),
+        explain_quickly=judging.quick_explanation(),
+        uniques=(),
+        explain_lost="",
     )

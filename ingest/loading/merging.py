@@ -6,15 +6,15 @@ from collections.abc import Sequence
 
 from ingest.batch import Batch, BatchResult
 from ingest.database import Record, Session
-from ingest.errors import AccountingError
+from ingest.errors import AccountingError, RowError
+from ingest.ledger import resolve_rejects
 from ingest.loading.findings import Findings, rejects_of
 from ingest.loading.judging import Staging
 from ingest.loading.locating import located
-from ingest.loading.merge import MergeStatement, merge_statement
-from ingest.loading.reasons import Reason
+from ingest.loading.merge import MergeStatement, judge_statement, merge_statement
+from ingest.loading.reasons import MANY_BAD, Reason
 from ingest.loading.staging import constraint_reason
 from ingest.loading.tablerules import TableRule, rules_of
-from ingest.queue import resolve_rejects
 from ingest.reading.records import Records
 from ingest.reject import Reject
 from ingest.spec import Plan, plain_plan
@@ -31,12 +31,12 @@ def plan_of(batch: Batch) -> Plan:
 class Merging:
     """So many `staged` records of a batch; `rejects` of `rejected` others; of `room` records the rejects are stored.
 
-    The ordinals leave no gap for the records that are `gone`. `rules` of the targets, and `where` the batch's
-    records are, if that is known already.
+    `highest` is the last one's ordinal; the ordinals leave no gap for the records that are `gone`. `rules` of the
+    targets, and `where` the batch's records are, if that is known already.
     """
 
     def __init__(
-        self, session: Session, batch: Batch, staging: Staging, *, staged: int, room: int,
+        self, session: Session, batch: Batch, staging: Staging, *, staged: int, highest: int, room: int,
         rejects: Sequence[Reject] = (), rejected: int = 0, gone: Sequence[int] = (),
         rules: tuple[TableRule, ...] | None = None, where: Records | None = None,
     ) -> None:  # fmt: skip
@@ -45,6 +45,7 @@ class Merging:
         self._plan = plan_of(batch)
         self._staging = staging
         self._staged = staged
+        self._highest = highest
         self._rejects = list(rejects)
         self._rejected = rejected
         self._gone = gone
@@ -52,21 +53,33 @@ class Merging:
         self._where = where
         self._room = max(room - rejected, 0)
 
-    async def whole(self, highest: int, *, isolating: bool) -> BatchResult:
-        """Merge the staged records up to the ordinal `highest`. Raises RowError when one fails the statement."""
-        merge = await self._statement(isolating=isolating)
-        rows = await self._session.fetch(merge.sql, 0, highest, self._looked_at)
-        return await self._result(merge, rows, Findings(self._batch, self._plan, merge, rows))
+    async def whole(self) -> BatchResult:
+        """Merge the staged records, as long as they are clean. Raises RowError when one fails the statement."""
+        if len(self._plan.targets) > 1:
+            return await self._merged(await self._statement())
+        return await self._merged(merge_statement(self._plan, (), self._staging, quick=True))
 
-    async def halved(self, highest: int, refused: Sequence[Reason]) -> BatchResult:
+    async def isolated(self) -> BatchResult:
+        """Merge the staged records, those whose key is taken aside. Raises RowError when one fails the statement."""
+        return await self._merged(await self._statement(isolating=True))
+
+    async def judged(self) -> list[Reject]:
+        """Return the rejects of the staged records and merge none. Raises RowError when one of them is good."""
+        judging = judge_statement(self._plan, self._staging)
+        rows = await self._session.fetch(judging.sql, 0, self._highest, self._room)
+        if any(row["good"] for row in rows):
+            raise RowError("a text is none of its type before it has been read as the plan says", sqlstate=MANY_BAD)
+        return await self._explained(Findings(self._batch, self._plan, judging, rows))
+
+    async def halved(self, refused: Sequence[Reason]) -> BatchResult:
         """Merge what can be merged and find each record that fails, besides those that were `refused` before."""
         merge = await self._statement(isolating=True)
-        rows = await self._session.fetch(statement("merge_isolated"), merge.sql, 0, highest, self._looked_at)
+        rows = await self._session.fetch(statement("merge_isolated"), merge.sql, 0, self._highest, self._looked_at)
         merged = [row for row in rows if row["ordinal"] is None]
         findings = Findings(self._batch, self._plan, merge, merged)
         findings.refused = [*refused, *(constraint_reason(row) for row in rows if row["ordinal"] is not None)]
         self._staged += len(refused)
-        return await self._result(merge, merged, findings)
+        return await self._result(merged, findings)
 
     @property
     def _looked_at(self) -> int | None:
@@ -77,13 +90,17 @@ class Merging:
     def _resolves(self) -> bool:
         return self._batch.chunk.parent_id is not None and self._plan.parent_line is not None
 
-    async def _statement(self, *, isolating: bool) -> MergeStatement:
+    async def _statement(self, *, isolating: bool = False) -> MergeStatement:
         rules = self._rules
         if rules is None:
             rules = await rules_of(self._session, self._plan.targets)
         return merge_statement(self._plan, rules, self._staging, isolating=isolating)
 
-    async def _result(self, merge: MergeStatement, merged: Sequence[Record], findings: Findings) -> BatchResult:
+    async def _merged(self, merge: MergeStatement) -> BatchResult:
+        rows = await self._session.fetch(merge.sql, 0, self._highest, self._looked_at)
+        return await self._result(rows, Findings(self._batch, self._plan, merge, rows))
+
+    async def _result(self, merged: Sequence[Record], findings: Findings) -> BatchResult:
         """Add up what became of the batch's records, with the rejects of those that are not in."""
         counts = {name: sum(row[name] for row in merged) for name in COUNTS}
         good = sum(row["good"] for row in merged)
@@ -92,13 +109,18 @@ class Merging:
         if self._resolves:
             await self._resolve(findings.ordinals)
         rejected = self._rejected + self._staged - good + len(findings.lost)
-        findings.keep_first(self._room)
-        if findings.ordinals:
-            plain = merge_statement(self._plan, (), self._staging)
-            found = await findings.explained(self._session, plain)
-            self._rejects += rejects_of(self._batch, self._where or located(self._batch), found, self._numbers())
+        self._rejects += await self._explained(findings)
         self._rejects.sort(key=lambda reject: reject.byte_offset)
-        return BatchResult(**counts, rejected=rejected, rejects=tuple(self._rejects))
+        repeated = sum(row["repeated"] for row in merged)
+        return BatchResult(**counts, rejected=rejected, repeated=repeated, rejects=tuple(self._rejects))
+
+    async def _explained(self, findings: Findings) -> list[Reject]:
+        """Return the rejects for what was found, as far as there is room for them."""
+        findings.keep_first(self._room)
+        if not findings.ordinals:
+            return []
+        found = await findings.explained(self._session, merge_statement(self._plan, (), self._staging))
+        return rejects_of(self._batch, self._where or located(self._batch), found, self._numbers())
 
     def _numbers(self) -> Sequence[int]:
         """Return the number in the batch of each staged record, by its ordinal."""

@@ -13,10 +13,12 @@ OLD_ROWS_SINCE = 18  # RETURNING old.*; before, xmax tells, which partitioned ta
 # Types without an equality operator: compared as texts.
 INCOMPARABLE = ("json", "xml", "point", "line", "lseg", "path", "polygon")
 
-# No more than there is room for: of a file that is bad throughout, the rest is only counted.
-FAULTY = """faulty AS MATERIALIZED (SELECT "#", array_to_string("f:", ' ') AS numbers FROM judged WHERE "f:" <> '{}'
- ORDER BY "#" LIMIT $3)"""
-FAULTS = """(SELECT array_agg("#") FROM faulty) AS faulty, (SELECT array_agg(numbers) FROM faulty) AS faults"""
+# No more are named than there is room for: of a file that is bad throughout, the rest is only counted.
+FAULTY = """faulty AS MATERIALIZED (SELECT "#", "f:" FROM judged WHERE "f:" IS NOT NULL),
+ named AS MATERIALIZED (SELECT "#", array_to_string("f:", ' ') AS numbers FROM faulty ORDER BY "#" LIMIT $3)"""
+FAULTS = """(SELECT array_agg("#") FROM named) AS faulty, (SELECT array_agg(numbers) FROM named) AS faults"""
+# Counted by the few that are not: to judge all once more would cost more than to count them.
+GOOD_COUNT = "((SELECT count(*) FROM judged) - (SELECT count(*) FROM faulty))"
 
 
 class Put:
@@ -26,8 +28,11 @@ class Put:
     nested loops, 10,000 records in a minute. Sorting and grouping cost the same whatever it expects.
     """
 
-    def __init__(self, number: int, target: Target, plan: Plan, rules: Sequence[TableRule], server_major: int) -> None:
+    def __init__(
+        self, number: int, target: Target, plan: Plan, rules: Sequence[TableRule], server_major: int, *, quick: bool
+    ) -> None:
         self._number = number
+        self._quick = quick
         self._rules = rules
         self._target = target
         self._fields = dict(target.columns)
@@ -63,7 +68,7 @@ class Put:
         return [column for column in self._fields if column in keys]
 
     def ctes(self, *, loses: bool) -> list[str]:
-        """Return the CTEs: the records by place among those with their key, the INSERT, and who lost."""
+        """Return the CTEs: the records, by place among those with their key, the INSERT, and who lost."""
         return [self._ranked(), self._put(loses=loses), *([self._lost()] if loses else [])]
 
     def _lost(self) -> str:
@@ -99,7 +104,7 @@ class Put:
     def _ranked(self) -> str:
         """Of the records with one key, "n:" is 1 for the one that wins; "lost:" if it says something else than they."""
         where = f" WHERE {needed(self._target)}" if self._target.needs else ""
-        if self.merge is Merge.APPEND:
+        if self.merge is Merge.APPEND or self._quick:
             return f"rows_{self._number} AS NOT MATERIALIZED (SELECT * FROM good{where})"
         order = "DESC" if self.merge is Merge.UPSERT else "ASC"
         window = f'WINDOW w AS (PARTITION BY {self._key} ORDER BY "#" {order})'
@@ -123,12 +128,13 @@ class Put:
         return f"({', '.join(map(self._comparable, said))}) IS DISTINCT FROM ({winner})"
 
     def _put(self, *, loses: bool) -> str:
-        told = self._telling() if loses else self._target.key
+        told = self._telling() if loses else () if self._quick else self._target.key
         returned = [
             f'target.{self._comparable(self._fields[column], column)} AS "k:{i}"' for i, column in enumerate(told)
         ]
-        winners, order = ("", '"#"') if self.merge is Merge.APPEND else (' WHERE "n:" = 1', self._key)
-        kept = dict(self._kept())
+        winners = "" if self.merge is Merge.APPEND or self._quick else ' WHERE "n:" = 1'
+        order = '"#"' if self.merge is Merge.APPEND else f'{self._key}, "#"'
+        kept = {} if self._quick else dict(self._kept())
         conflict = "ON CONFLICT DO NOTHING" if loses else self._on_conflict()
         return (
             f"put_{self._number} AS (INSERT INTO {self._table} AS target ({column_list(list(self._fields))}) "
@@ -140,18 +146,24 @@ class Put:
     def outcome(self, *, loses: bool) -> str:
         """Return the counts when this is the only target: every good record is a row, or loses to one with its key."""
         lost = '(SELECT array_agg("#") FROM lost)' if loses else "NULL::integer[]"
-        rest = f"{FAULTS}, {lost} AS lost"
-        good = "(SELECT count(*) FROM good)"
-        put = f'(SELECT count(*) AS n, count(*) FILTER (WHERE "new:") AS new FROM put_{self._number}) AS p'
-        if self.merge is not Merge.UPSERT:
-            left = f"{good} - p.n - (SELECT count(*) FROM lost)" if loses else f"{good} - p.n"
-            counts = f"p.n AS inserted, 0::bigint AS updated, 0::bigint AS unchanged, {left} AS skipped"
-            return f"SELECT {counts}, {good} AS good, {rest} FROM {put}"
-        losers = f'(SELECT count(*) AS n FROM rows_{self._number} WHERE "n:" > 1 AND "lost:") AS l'
-        counts = (
-            f"p.new AS inserted, p.n - p.new + l.n AS updated, {good} - p.n - l.n AS unchanged, 0::bigint AS skipped"
+        puts = f'(SELECT count(*) AS n, count(*) FILTER (WHERE "new:") AS new FROM put_{self._number}) AS p'
+        ranked = self.merge is Merge.UPSERT and not self._quick
+        losers = f", {self._losers()}" if ranked else ""
+        n, repeated = ("l.n", "l.repeated") if ranked else ("0", "0::bigint")
+        if self.merge is Merge.UPSERT:
+            left = f"p.n - p.new + {n} AS updated, {GOOD_COUNT} - p.n - {n} AS unchanged, 0::bigint AS skipped"
+        else:
+            rest = f"{GOOD_COUNT} - p.n" + (" - (SELECT count(*) FROM lost)" if loses else "")
+            left = f"0::bigint AS updated, 0::bigint AS unchanged, {rest} AS skipped"
+        return (
+            f"SELECT p.new AS inserted, {left}, {GOOD_COUNT} AS good, {FAULTS}, {lost} AS lost, "
+            f"{repeated} AS repeated FROM {puts}{losers}"
         )
-        return f"SELECT {counts}, {good} AS good, {rest} FROM {put}, {losers}"
+
+    def _losers(self) -> str:
+        """Return how many records lose to one with their key, and `n` of them say something else than it."""
+        losers = f'rows_{self._number} WHERE "n:" > 1'
+        return f'(SELECT count(*) FILTER (WHERE "lost:") AS n, count(*) AS repeated FROM {losers}) AS l'
 
     def outcomes(self) -> Iterable[str]:
         """Yield queries for (ordinal, outcome: 3 inserted, 2 updated, 0 neither)."""

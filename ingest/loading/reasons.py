@@ -10,6 +10,13 @@ from typing import NamedTuple
 DAY_OR_MONTH_FIRST = re.compile(r"\"\s*\d{1,2}[/.-]\d{1,2}[/.-]\d{4}")
 YEAR_FIRST = "dates are read year first; a definition's format says otherwise, like DD/MM/YYYY"
 
+# SQLSTATEs that say how a batch is loaded better: many values are bad, keys are taken, records of it have the same key,
+# rows break a rule of their table.
+MANY_BAD = "22P02"
+TAKEN_KEY = "23505"
+REPEATED_KEY = "21000"
+BROKEN_RULES = ("23502", "23503", "23514")
+
 CODES = {
     "22P02": "E_TYPE",
     "22007": "E_TYPE",

@@ -60,10 +60,10 @@ async def copy_sifted(session: Session, batch: Batch, room: int) -> BatchResult:
         table=table, server_major=session.server_major, moving_dates=has_moving_dates(batch), thorough=True
     )
     merging = Merging(
-        session, batch, staging, staged=len(records), room=room,
+        session, batch, staging, staged=len(records), highest=rest[-1], room=room,
         rejects=result.rejects, rejected=result.rejected, rules=rules, where=where,
     )  # fmt: skip
-    merged = await merging.whole(rest[-1], isolating=True)
+    merged = await merging.isolated()
     return replace(merged, inserted=merged.inserted + result.inserted)
 
 

@@ -26,26 +26,44 @@ SKIPS_BAD_VALUES_SINCE = 17
 NUMBER = re.compile(r"(?<!\d)\d{1,17}(?!\d)")
 
 
+class Skipped:
+    """The records that COPY skipped, by their numbers in the batch, from 0."""
+
+    def __init__(self, batch: Batch, copied: CopyResult, sent: Lines | None = None) -> None:
+        """Read the notices of a COPY. Raises RowError when they do not tell.
+
+        `sent`: the numbers of the records that COPY was given, each a line, if not all were.
+        """
+        self._batch = batch
+        self._where = None if not copied.notices or is_one_line_each(batch) else records_of(batch)
+        self.numbers = self._named(copied.notices, sent) if copied.notices else []
+
+    def _named(self, notices: Sequence[Notice], sent: Lines | None) -> list[int]:
+        if self._where is None or sent is not None:
+            lines = np.arange(1, (self._batch.range.records if sent is None else sent.size) + 1)
+        else:
+            lines = _copy_lines(self._batch.data, self._where)
+        found = _named_records(notices, lines)
+        return found if sent is None else sent[found].tolist()
+
+    def first(self, room: int) -> tuple[list[int], Records]:
+        """Return the first `room` of them, and where they are."""
+        kept = self.numbers[:room]
+        return kept, located_some(self._batch, kept, self._where)
+
+
 async def skipped_records(
     session: Session, batch: Batch, copied: CopyResult, room: int, sent: Lines | None = None
 ) -> tuple[list[int], list[Reject]]:
-    """Return the numbers of the records that COPY skipped, from 0; and why, one reject or more for the first `room`.
+    """Return the numbers of the records that COPY skipped, and why, one reject or more for the first `room`.
 
-    `sent`: the numbers of the records that COPY was given, each a line, if not all were. Raises RowError when the
-    notices do not tell.
+    Raises RowError as `Skipped`, and when PostgreSQL cannot tell why.
     """
-    if not copied.notices:
+    skipped = Skipped(batch, copied, sent)
+    if not skipped.numbers:
         return [], []
-    where = None if is_one_line_each(batch) else records_of(batch)
-    if where is None or sent is not None:
-        lines = np.arange(1, (batch.range.records if sent is None else sent.size) + 1)
-    else:
-        lines = _copy_lines(batch.data, where)
-    skipped = _named_records(copied.notices, lines)
-    if sent is not None:
-        skipped = sent[skipped].tolist()
-    kept = skipped[:room]
-    return skipped, await _explained(session, batch, kept, located_some(batch, kept, where))
+    kept, where = skipped.first(room)
+    return skipped.numbers, await _explained(session, batch, kept, where)
 
 
 async def _explained(session: Session, batch: Batch, skipped: Sequence[int], where: Records) -> list[Reject]:

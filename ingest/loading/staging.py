@@ -112,9 +112,9 @@ def prepare_table(table: str, columns: str) -> str:
     )
 
 
-def empty_staging(types: Sequence[str]) -> str:
+def empty_staging(width: int, types: Sequence[str] | None) -> str:
     """Return what empties the staging tables, as far as there are any, inside a transaction that goes on."""
-    tables = (staging_table(len(types))[0], typed_staging_table(types)[0])
+    tables = [staging_table(width)[0], *([typed_staging_table(types)[0]] if types else [])]
     emptied = "".join(f"IF to_regclass('{table}') IS NOT NULL THEN TRUNCATE {table}; END IF; " for table in tables)
     return f"DO $$ BEGIN {emptied}END $$"
 

@@ -7,15 +7,19 @@ from dataclasses import replace
 
 from ingest.batch import Batch, BatchResult
 from ingest.database import Session, joined
-from ingest.queue import commit_batch, commit_batch_with_rejects, store_rejects
+from ingest.ledger import commit_batch, commit_batch_with_rejects, commit_only_batch, store_rejects
 from ingest.reject import Reject
 
 
 async def close_batch(session: Session, batch: Batch, result: BatchResult) -> BatchResult:
     """Write rejects, fence and ledger line in one trip, before COMMIT; returns the result with the rejects stored.
 
-    Raises LeaseLost, AlreadyCommitted, AccountingError.
+    A clean batch that is all of its chunk finishes it, and is committed by the same trip. Raises LeaseLost,
+    AlreadyCommitted, AccountingError.
     """
+    if batch.is_all and not result.rejected:
+        await commit_only_batch(session, batch, result)
+        return replace(result, finished=True)
     if not result.rejects:
         await commit_batch(session, batch, result)
         return result

@@ -7,6 +7,7 @@ the name of a field, which an expression of the dataset may use.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from enum import StrEnum
 
 from ingest.database import quoted
 from ingest.formats import parse_format
@@ -43,16 +44,29 @@ class Fault:
     sqlstate: str | None = None
 
 
+class Form(StrEnum):
+    """How a field's value comes out of the staging table."""
+
+    VALUE = "value"  # it is there, or a constant
+    TEXT = "text"  # one expression makes it of a text, any text
+    JUDGED = "judged"  # step by step, and only of a text that is found to be one
+
+
 @dataclass(frozen=True, slots=True)
 class Steps:
     """The SQL names of field number `number`'s steps: trimmed text, plain text, number of its early fault, value.
 
-    `typed`: the staging table holds values, so that there are no steps before.
+    A field that is not JUDGED has a value only.
     """
 
     field: Field
     number: int
-    typed: bool = False
+    form: Form
+
+    @property
+    def staged(self) -> str:
+        """The column of the staging table."""
+        return f"c{(self.field.position or 0) + 1}"
 
     @property
     def trimmed(self) -> str:
@@ -72,7 +86,7 @@ class Steps:
     @property
     def sound(self) -> str:
         """The condition that the text is a value, to be put before another one."""
-        return "" if self.typed else f"{self.early} IS NULL AND "
+        return f"{self.early} IS NULL AND " if self.form is Form.JUDGED else ""
 
     @property
     def value(self) -> str:
@@ -84,25 +98,28 @@ class Steps:
         field = self.field
         if field.position is None:
             return "NULL::text" if field.constant is None else literal(field.constant)
-        text = f"c{field.position + 1}"
+        text = self.staged
         if unguard:
             text = UNGUARDED_SQL.format(text=text)
         if field.trim:
             text = f"nullif(btrim({text}, {literal(BLANKS)}), '')"
-        if field.nulls:
-            nulls = ", ".join(literal(null.lower()) for null in field.nulls)
-            text = f"CASE WHEN lower({text}) NOT IN ({nulls}) THEN {text} END"
-        return text
+        nulls = [literal(null.lower()) for null in field.nulls if null]
+        if nulls:
+            text = f"CASE WHEN lower({text}) NOT IN ({', '.join(nulls)}) THEN {text} END"
+        return f"nullif({text}, '')" if "" in field.nulls and not field.trim else text
 
     def plain_sql(self) -> str:
         """Return how the plain text comes from the trimmed one."""
-        field, text = self.field, self.trimmed
+        return self._plain(self.trimmed)
+
+    def _plain(self, trimmed: str) -> str:
+        field, text = self.field, trimmed
         if field.format:
             for pattern, replacement in parse_format(field.format, field.type).replacements:
                 text = f"regexp_replace({text}, {literal(pattern)}, {literal(replacement)}, 'g')"
         if field.words:
             cases = " ".join(f"WHEN {literal(word.lower())} THEN {literal(value)}" for word, value in field.words)
-            text = f"CASE lower({self.trimmed}) {cases} ELSE {text} END"
+            text = f"CASE lower({trimmed}) {cases} ELSE {text} END"
         return text if field.default is None else f"coalesce({text}, {literal(field.default)})"
 
     def early_faults(self, server_major: int, *, moving_dates: bool) -> list[Fault]:
@@ -126,17 +143,19 @@ class Steps:
             faults.append(Fault(condition=condition, fields=(field,), code="E_TYPE", message=None))
         return faults
 
-    def value_sql(self) -> str:
-        """Return how the value comes from the plain text."""
-        cast = self.plain if self.field.type == "text" else f"{self.plain}::{self.field.type}"
-        return f"CASE WHEN {self.early} IS NULL THEN {cast} END"
-
-    def typed_sql(self) -> str:
-        """Return how the value comes from a staging table of values."""
+    def value_sql(self, *, unguard: bool) -> str:
+        """Return how the value comes from the plain text, or from the staging table; `unguard` as for `trimmed_sql`."""
         field = self.field
+        if self.form is Form.JUDGED:
+            return f"CASE WHEN {self.early} IS NULL THEN {self._cast(self.plain)} END"
+        if self.form is Form.TEXT:
+            return self._cast(self._plain(self.trimmed_sql(unguard=unguard)))
         if field.position is not None:
-            return f"c{field.position + 1}"
+            return self.staged
         return f"{'NULL' if field.constant is None else literal(field.constant)}::{field.type}"
+
+    def _cast(self, text: str) -> str:
+        return text if self.field.type == "text" else f"{text}::{self.field.type}"
 
     def late_faults(self) -> list[Fault]:
         """Return what may be wrong with a text that is a value; all that hold are reported."""
@@ -171,6 +190,17 @@ class Steps:
 
     def _fault(self, condition: str, code: str, message: str) -> Fault:
         return Fault(condition=condition, fields=(self.field,), code=code, message=message)
+
+
+def steps_of(field: Field, number: int, values: frozenset[int] | None) -> Steps:
+    """Return the steps of a field where the columns of the staging table at the places `values` hold values.
+
+    None: all columns hold texts, and what the job gives is judged like them.
+    """
+    if values is not None and (field.position is None or field.position in values):
+        return Steps(field, number, Form.VALUE)
+    any_text = field.type in ANY_TEXT and field.position is not None and not (field.format or field.words)
+    return Steps(field, number, Form.TEXT if any_text else Form.JUDGED)
 
 
 def check_fault(check: Check) -> Fault:

@@ -44,9 +44,11 @@ async def respond(answer: Answer, body: Body, send: ASGISendCallable) -> None:
     if early:
         headers.append((b"Connection", b"close"))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    if not early:
+        await send({"type": "http.response.body", "body": answer.body, "more_body": False})
+        return
     await send({"type": "http.response.body", "body": answer.body, "more_body": True})
-    if early:
-        await body.discard(limit_bytes=DRAIN_BYTES, limit_s=DRAIN_S)
+    await body.discard(limit_bytes=DRAIN_BYTES, limit_s=DRAIN_S)
     async with trio.open_nursery() as nursery:
         # Ending the response makes hypercorn queue a disconnect for us. With the queue full of body pieces that
         # nobody takes, the last send would wait for ever: so the queue is emptied meanwhile.

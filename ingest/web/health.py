@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -26,6 +26,28 @@ class BatchesInFlight:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WritersChange:
+    """The number of writers was changed: when, from what, to what, why (the words of `ingest_writer_changes_total`)."""
+
+    age_s: float
+    before: int
+    writers: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WritersStatistics:
+    """How many batches may be at the database at once, and how that came about; the last change comes last."""
+
+    auto: bool
+    now: int
+    most: int
+    busy: int
+    bytes_per_s: float  # as measured last, 0 where the number is set
+    changes: Sequence[WritersChange]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerStatistics:
     """The worker of this process. Ages in seconds; None while it has not happened yet."""
 
@@ -34,6 +56,7 @@ class WorkerStatistics:
     chunks: int
     batches_in_flight: BatchesInFlight
     last_batch_s: float | None
+    writers: WritersStatistics
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -44,6 +44,8 @@ class Readings:
     chunks_running: int
     batches_queued: int
     batches_writing: int
+    writers: int
+    writers_limit: int
 
 
 class MetricsSource(Protocol):
@@ -112,6 +114,8 @@ def _readings(now: Readings) -> Iterator[Metric]:
     yield _counter("ingest_upload_bytes", "Bytes of files received.", now.upload_bytes)
     yield _gauge("ingest_chunks_running", "Chunks that this worker has at work.", now.chunks_running)
     in_flight = {"queued": now.batches_queued, "writing": now.batches_writing}
+    yield _gauge("ingest_writers", "Batches that the worker may have at the database at once, for now.", now.writers)
+    yield _gauge("ingest_writers_limit", "What that number may grow to.", now.writers_limit)
     yield _by("ingest_batches_in_flight", "Batches read and not committed.", "stage", in_flight)
 
 

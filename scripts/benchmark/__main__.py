@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from scripts.benchmark import damage, dialects, loads, memory, resting, scaling, small, uploads
+from scripts.benchmark import damage, dialects, loads, memory, resting, scaling, small, tuning, uploads
 from scripts.benchmark.contest import Outcome, Race, hold
 from scripts.benchmark.measuring import BenchmarkError, TooLong
 from scripts.benchmark.report import machine, show, write_json
@@ -30,6 +30,9 @@ BENCHMARKS: dict[str, Benchmark] = {
     "dialects": dialects.races,
     "quote": damage.races,
     "scale": scaling.races,
+    "tuning-load": tuning.load,
+    "tuning-upsert": tuning.upsert,
+    "tuning-slow": tuning.slow,
     "idle": resting.idle,
     "start": resting.start,
 }

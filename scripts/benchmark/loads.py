@@ -137,7 +137,7 @@ def upsert(server: Server, folder: Path, scale: float) -> list[Race]:
     definitions = folder / "datasets"
     definitions.mkdir(exist_ok=True)
     for order in ("any", "file"):
-        (definitions / f"lineitem_{order}.toml").write_text(_definition(order))
+        (definitions / f"lineitem_{order}.toml").write_text(definition(order))
     by_hand = "temp table, INSERT ON CONFLICT by hand"
     orders = {order: f"{SERVICE}, order={order}" for order in ("any", "file")}
     settings = (("INGEST_DATASETS", str(definitions)),)
@@ -224,7 +224,8 @@ def _update() -> str:
     return "update set " + ", ".join(f"{name} = excluded.{name}" for name in others)
 
 
-def _definition(order: str) -> str:
+def definition(order: str) -> str:
+    """Return the dataset of the upsert, as TOML."""
     # As COPY reads them: blanks around a text are part of it.
     columns = [f'[columns.{name}]\ntype = "{sql_type}"\ntrim = false\n' for name, sql_type in data.COLUMNS.items()]
     head = f'name = "lineitem_{order}"\ntable = "public.lineitem"\nkey = ["l_orderkey", "l_linenumber"]\n'

@@ -26,6 +26,9 @@ METRICS = {
     "ingest_uploads": ("gauge", set()),
     "ingest_chunks_running": ("gauge", set()),
     "ingest_batches_in_flight": ("gauge", {"stage"}),
+    "ingest_writers": ("gauge", set()),
+    "ingest_writers_limit": ("gauge", set()),
+    "ingest_writer_changes": ("counter", {"reason"}),
     "ingest_channel_batches": ("gauge", set()),
     "ingest_channel_capacity_batches": ("gauge", set()),
     "ingest_database_pool_connections": ("gauge", {"state"}),
@@ -70,7 +73,7 @@ def test_counters_equal_what_a_load_did(service: Starter, connect: Connect, psql
     records[5], records[9_000], records[9_001] = "x,y", "7,twice", "1,2,3"
     body = ("a,b\n" + "\n".join(records) + "\n").encode()
     keyed = (
-        b"email,name,city,created_at\na@b.example,A,B,2024-01-01\nnobody,A,B,2024-01-01\na@b.example,Z,B,2024-01-01\n"
+        b"email,name,city,created_at\na@b.example,A,B,2024-01-01\nnobody,A,B,2024-01-01\nc@b.example,Z,B,2024-01-01\n"
     )
     process = service(**SMALL, LOG_LEVEL="DEBUG")
     client = connect(process)

@@ -214,7 +214,7 @@ async def test_an_upload_learns_that_its_job_was_cancelled(
     receiving: Receiving, storage: LocalStorage, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """When it next reports how far it is, long before a chunk is full; it leaves nothing."""
-    monkeypatch.setattr("ingest.upload.TOUCH_S", 0)
+    monkeypatch.setattr("ingest.uploadjob.TOUCH_S", 0)
     async with receiving.upload(order()) as upload:
         await upload.feed(PEOPLE[:-10])
         assert upload.job_id is not None

@@ -14,7 +14,7 @@ import pytest
 import trio
 import trio.testing
 
-from ingest import finishing, held, upload, uploadrows
+from ingest import finishing, held, uploadjob, uploadrows
 from ingest.budget import Budget
 from ingest.caller import ANYBODY
 from ingest.chunk import ChunkCut
@@ -24,12 +24,13 @@ from ingest.dialect import Dialect
 from ingest.errors import IngestError, RequestError, StorageError
 from ingest.job import JobMode
 from ingest.jobs import Jobs
+from ingest.objectkeys import chunk_key, spool_key
 from ingest.objects import ObjectWriter
 from ingest.packing import PackedWriter
 from ingest.resumable import Resumable
 from ingest.settings import Settings
 from ingest.statements import statement
-from ingest.storage import LocalStorage, chunk_key, spool_key
+from ingest.storage import LocalStorage
 from ingest.uploadoptions import UploadOptions
 from ingest.uploadrows import UploadRow, UploadRows
 from tests.conftest import Psql
@@ -315,7 +316,7 @@ async def test_a_silent_upload_is_not_ended_with_the_silent_ones(processes: Proc
     resumable = processes.start()
     row = await resumable.create(OPTIONS, len(PEOPLE), "")
     await send(resumable, row.id, 20_000)
-    assert await database.fetch(statement("fail_silent_uploads"), timedelta(0)) == []
+    assert await database.fetch(statement("end_uploads"), timedelta(0)) == []
 
 
 async def test_a_spool_that_has_gone_is_said_so(processes: Processes, storage: LocalStorage) -> None:
@@ -483,7 +484,7 @@ async def test_a_service_that_stops_leaves_it_to_the_next_one(
     processes: Processes, psql: Psql, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At once, in the middle of a file; whoever waits is told to come back."""
-    monkeypatch.setattr(upload, "TOUCH_S", 0.0)
+    monkeypatch.setattr(uploadjob, "TOUCH_S", 0.0)
     resumable, told = processes.start(), []
     row = await sent_whole(resumable)
 

@@ -8,8 +8,8 @@ import trio.testing
 
 from ingest.batch import BatchResult
 from ingest.errors import ConflictError, FileError, IngestError, LeaseLost, RowError, UnavailableError
+from ingest.ledger import AlreadyCommitted
 from ingest.metrics import MOST_NAMES, Metrics, watch_loop
-from ingest.queue import AlreadyCommitted
 from ingest.reject import Reject
 from tests.exposition import Exposition
 

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.errors import SourceChanged
+from ingest.objectkeys import chunk_key
 from ingest.objects import LocalReader, ObjectWriter, Source
 from ingest.packing import PIECE_BYTES, PackedReader, PackedWriter
-from ingest.storage import LocalStorage, chunk_key
+from ingest.storage import LocalStorage
 from tests.unit.test_storage import JOB, contents, files, store
 
 KEY = chunk_key(JOB, 1, packed=True)

@@ -22,12 +22,13 @@ WIDTH = 120
 
 # Defaults that the README says in words.
 IN_WORDS = {
+    "WORKER_CONCURRENT_BATCHES": "processors + 1, to 16",
     "DATABASE_URL": "embedded",
     "STORAGE_URL": "in `INGEST_HOME`",
     "INGEST_DATASETS": "none",
     "INGEST_SOURCE_ROOTS": "none",
     "INGEST_TABLE_SCHEMAS": "`public` on loopback",
-    "DATABASE_POOL_SIZE": "writers + 8",
+    "DATABASE_POOL_SIZE": "writers + 8; 24 for `auto`",
 }
 
 
@@ -75,7 +76,9 @@ def test_every_code_in_the_readme_is_one_in_use() -> None:
 
 def names(group: click.Group, before: str = "ingest") -> Iterator[str]:
     """Yield the commands of a group as they are typed."""
-    for name, command in group.commands.items():
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
         if isinstance(command, click.Group):
             yield from names(command, f"{before} {name}")
         else:

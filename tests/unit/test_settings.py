@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from ingest.errors import SettingsError
-from ingest.settings import LEAST_SIDE_CONNECTIONS, SIDE_CONNECTIONS, Settings, variables
+from ingest.settings import AUTO_WRITERS, LEAST_SIDE_CONNECTIONS, SIDE_CONNECTIONS, Settings, variables
 from ingest.variables import SHOWN_CHARACTERS, masked
 
 
@@ -117,14 +117,40 @@ def test_a_lease_of_exactly_three_heartbeats_is_allowed() -> None:
     assert settings.lease_ttl_s == 0.3
 
 
-@pytest.mark.parametrize(("processors", "writers"), [(None, 2), (1, 2), (4, 4), (64, 8)])
-def test_auto_means_a_writer_per_processor_within_bounds(
+AUTO = {"WORKER_CONCURRENT_BATCHES": "auto"}
+
+
+@pytest.mark.parametrize(("processors", "writers"), [(None, 2), (1, 2), (2, 3), (8, 9), (64, 16)])
+def test_there_is_one_writer_more_than_processors(
     monkeypatch: pytest.MonkeyPatch, processors: int | None, writers: int
 ) -> None:
     monkeypatch.setattr("os.cpu_count", lambda: processors)
     settings = Settings()
     assert settings.writer_count == writers
-    assert settings.pool_size == writers + SIDE_CONNECTIONS
+    assert (settings.most_writers, settings.pool_size) == (writers, writers + SIDE_CONNECTIONS)
+    auto = Settings(writers="auto")
+    assert (auto.writer_count, auto.most_writers) == (writers, AUTO_WRITERS)
+    assert auto.pool_size == AUTO_WRITERS + SIDE_CONNECTIONS
+
+
+@pytest.mark.parametrize(
+    ("environment", "begins", "most"),
+    [
+        ({"DATABASE_POOL_SIZE": "6"}, 2, 2),
+        (AUTO | {"DATABASE_POOL_SIZE": "6"}, 2, 2),
+        (AUTO | {"DATABASE_POOL_SIZE": "14"}, 5, 6),
+        (AUTO | {"DATABASE_POOL_SIZE": "48"}, 5, 32),
+        (AUTO | {"DATABASE_POOL_SIZE": "48", "WORKER_BATCH_BYTES": "16777216", "CHUNK_SIZE": "16777216"}, 5, 5),
+        ({"WORKER_CONCURRENT_BATCHES": "3"}, 3, 3),
+    ],
+)
+def test_auto_grows_as_far_as_pool_and_memory_have_room(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], begins: int, most: int
+) -> None:
+    """On four processors; a number that is set is the number."""
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    settings = Settings.from_environment(environment)
+    assert (settings.writer_count, settings.most_writers) == (begins, most)
 
 
 def test_writers_and_pool_can_be_set() -> None:

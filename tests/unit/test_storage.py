@@ -13,9 +13,10 @@ from uuid import UUID
 import pytest
 
 from ingest.errors import SettingsError, SourceChanged, StorageError
+from ingest.objectkeys import chunk_key, chunk_prefix
 from ingest.objects import Source
 from ingest.settings import Settings
-from ingest.storage import LocalStorage, Storage, StoredObject, chunk_key, chunk_prefix, open_storage
+from ingest.storage import LocalStorage, Storage, StoredObject, open_storage
 
 JOB = UUID("01900000-0000-7000-8000-000000000001")
 KEY = chunk_key(JOB, 1)

@@ -100,6 +100,7 @@ PREVIEW: Json = {
     "problems": listed(text(), "seen so far, as sentences"),
 }
 
+CHANGES = ("climb", "trial", "return", "conflict", "lock", "unavailable", "memory")
 POOL: Json = {name: whole() for name in ("open", "idle", "limit")}
 STORAGE: Json = {
     name: whole() for name in ("objects_written", "bytes_written", "objects_removed", "threads_busy")
@@ -110,6 +111,23 @@ WORKER: Json = {
     "chunks": whole("at work"),
     "batches_in_flight": thing("read and not committed", {"queued": whole(), "writing": whole()}),
     "last_batch_s": maybe(number("seconds that the last batch took")),
+    "writers": thing(
+        "batches that may be at the database at once",
+        {
+            "auto": flag("whether the number follows the load"),
+            "now": whole(),
+            "most": whole("what it may grow to"),
+            "busy": whole("batches that are at the database"),
+            "bytes_per_s": number("loaded, as measured last; 0 where the number is set"),
+            "changes": listed(
+                thing(
+                    "a change",
+                    {"age_s": number("seconds ago"), "before": whole(), "writers": whole(), "reason": word(CHANGES)},
+                ),
+                "the latest ones, the last at the end",
+            ),
+        },
+    ),
 }
 WORKER_OF_ALL: Json = {
     "id": jobschemas.UUID,

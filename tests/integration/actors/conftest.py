@@ -16,9 +16,10 @@ from ingest.chunk import Chunk
 from ingest.database import Database
 from ingest.job import JobView
 from ingest.jobs import Jobs
+from ingest.objectkeys import chunk_key
 from ingest.settings import Settings
 from ingest.spec import LoadSpec
-from ingest.storage import Storage, chunk_key, open_storage
+from ingest.storage import Storage, open_storage
 from ingest.work import Work, create_work
 from tests.conftest import emptied
 from tests.exposition import Exposition

@@ -296,15 +296,31 @@ async def test_a_finish_whose_answer_is_lost(
 ) -> None:
     """The chunk is finished all the same; when it was not, it is still ours until the lease runs out."""
     for side, state in (("cut_after", "completed"), ("cut_before", "processing")):
-        await job(numbers(5))
+        await job(numbers(15))
         chunk = await claim(work)
         async with wire(dsn) as (proxy, through), open_database(through, pool_size=8) as lossy:
-            proxy.passing = 1  # the batch's COMMIT; the next one is the finish's
+            proxy.passing = 2  # the batches' COMMITs; the next one is the finish's
             setattr(proxy, side, 1)
             await chunkrun.run(chunk, make_work(lossy))
             assert proxy.cuts == 1
         assert psql(f"select state from ingest.chunks where id = {chunk.id}") == state
-    assert await values(work.database) == sorted([*range(5)] * 2)
+    assert await values(work.database) == sorted([*range(15)] * 2)
+
+
+@pytest.mark.parametrize("side", ["cut_after", "cut_before"])
+async def test_a_commit_that_finishes_whose_answer_is_lost(
+    dsn: str, work: Work, make_work: MakeWork, job: MakeJob, psql: Psql, side: str
+) -> None:
+    """Of a chunk's only batch: it is not loaded twice, and the chunk is finished either way."""
+    await job(numbers(5))
+    async with wire(dsn) as (proxy, through), open_database(through, pool_size=8) as lossy:
+        setattr(proxy, side, 1)
+        lossy_work = make_work(lossy)
+        await chunkrun.run(await claim(work), lossy_work)
+        assert proxy.cuts == 1
+    assert psql(CHUNK).startswith("completed")
+    assert await values(work.database) == [*range(5)]
+    assert settled(lossy_work)
 
 
 def test_the_error_that_says_most() -> None:
@@ -333,7 +349,7 @@ async def test_what_nobody_foresaw_goes_up(
         raise ZeroDivisionError
 
     monkeypatch.setattr(reader, "run", broken)
-    await job(numbers(5))
+    await job(numbers(15))
     with pytest.RaisesGroup(ZeroDivisionError, flatten_subgroups=True):
         await chunkrun.run(await claim(work), work)
     assert psql(CHUNK) == "pending|0|1"

@@ -17,7 +17,7 @@ import trio
 from ingest import janitor
 from ingest.errors import StorageError
 from ingest.jobs import Jobs
-from ingest.storage import chunk_key
+from ingest.objectkeys import chunk_key
 from ingest.work import Work
 from tests.conftest import Psql
 from tests.integration.actors.conftest import MakeJob, MakeWork, claim

@@ -54,8 +54,9 @@ class Runs:
 
 @pytest.fixture
 def runs(monkeypatch: pytest.MonkeyPatch) -> Runs:
-    """Chunk runs that end when the test says so."""
+    """Chunk runs that end when the test says so; no chunk is small."""
     runs = Runs()
+    monkeypatch.setattr(poller, "SMALL_BYTES", 0)
     monkeypatch.setattr(chunkrun, "run", runs.run)
     return runs
 
@@ -76,6 +77,24 @@ async def test_never_more_than_it_may_run(work: Work, job: MakeJob, runs: Runs, 
         work.wake.set()
     assert runs.most == 2
     assert runs.ended == sorted(runs.ended)
+
+
+async def test_small_chunks_share_a_place(
+    work: Work, job: MakeJob, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Six of them, in each of two."""
+    monkeypatch.setattr(poller, "SMALL_BYTES", 1000)
+    await job(*[numbers(5)] * 13)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(poller.run, work)
+        await runs.until(running=12, ended=0)
+        runs.running[min(runs.running)].set()
+        await runs.until(running=12, ended=1)
+        work.stop.set()
+        for ending in list(runs.running.values()):
+            ending.set()
+        work.wake.set()
+    assert runs.most == 12
 
 
 async def test_nothing_is_claimed_after_the_stop(work: Work, job: MakeJob, runs: Runs, psql: Psql) -> None:

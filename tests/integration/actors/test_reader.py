@@ -13,8 +13,8 @@ from ingest.batch import Batch, BatchResult
 from ingest.chunk import Chunk
 from ingest.database import Session
 from ingest.errors import SourceChanged, StorageError
+from ingest.ledger import commit_batch
 from ingest.order import Order
-from ingest.queue import commit_batch
 from ingest.work import Work
 from tests.conftest import Psql
 from tests.integration.actors.conftest import MakeJob, claim

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
 
 import pytest
 import structlog
@@ -26,7 +27,7 @@ from tests.integration.build import interactive, numbers, spec
 from tests.integration.wire import wire
 
 LONG_S = 60.0
-Load = Callable[[Database, Batch], Awaitable[BatchResult]]
+Load = Callable[..., Awaitable[BatchResult]]
 
 
 @pytest.fixture(autouse=True)
@@ -65,11 +66,11 @@ def failing(monkeypatch: pytest.MonkeyPatch, name: str, *errors: Exception, then
     left = list(errors)
     calls: list[int] = []
 
-    async def load(database: Database, batch: Batch, **options: bool) -> BatchResult:
+    async def load(database: Database, batch: Batch, *turn: Any, **options: Any) -> BatchResult:
         calls.append(batch.range.start)
         if left:
             raise left.pop(0)
-        return await real(database, batch, **options)
+        return await real(database, batch, *turn, **options)
 
     monkeypatch.setattr(writer, name, load)
     return calls
@@ -260,8 +261,8 @@ async def test_a_lost_connection_is_tried_again(work: Work, job: MakeJob, monkey
     """As often as it takes, without counting; a batch that turns out to be in the ledger is not loaded twice."""
     await job(numbers(20))
 
-    async def load_then_lose(database: Database, batch: Batch) -> BatchResult:
-        await load_whole(database, batch)
+    async def load_then_lose(database: Database, batch: Batch, turn: Any) -> BatchResult:
+        await load_whole(database, batch, turn)
         raise UnavailableError("the answer was lost")
 
     lost = [UnavailableError("x", sqlstate="08006")] * 30

@@ -13,7 +13,7 @@ import pytest
 
 from ingest.database import Database
 from ingest.dialect import Dialect
-from ingest.loading.isolated import MANY_BAD, TAKEN_KEY
+from ingest.loading.reasons import MANY_BAD, TAKEN_KEY
 from ingest.spec import Column, LoadSpec
 from tests.integration.loading.conftest import SCHEMAS
 from tests.integration.loading.ladder import Loaded, judge, load, planned, records_of, rows

@@ -15,9 +15,10 @@ from ingest.database import Database
 from ingest.heartbeat import Pulse
 from ingest.job import FINAL, JobView
 from ingest.jobs import Jobs
+from ingest.objectkeys import chunk_key
 from ingest.settings import Settings
 from ingest.spec import LoadSpec, Merge
-from ingest.storage import chunk_key, open_storage
+from ingest.storage import open_storage
 from ingest.work import create_work
 from tests.integration.build import COMMA, cut, make_job
 from tests.integration.loading.oracle import KEPT, Oracle, kept, random_lines

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from uuid import uuid4
 
 import pytest
@@ -11,7 +12,8 @@ from ingest.batch import Batch, BatchResult
 from ingest.chunk import Chunk
 from ingest.database import Database, Session
 from ingest.errors import AccountingError, ConflictError, LeaseLost
-from ingest.queue import AlreadyCommitted, Queue, commit_batch
+from ingest.ledger import AlreadyCommitted, commit_batch, commit_only_batch
+from ingest.queue import Queue
 from tests.conftest import Psql
 from tests.integration.build import Interactive, cut, interactive, make_job, numbers
 
@@ -73,6 +75,45 @@ async def test_a_batch_is_committed_with_its_rows(database: Database, psql: Psql
         "select byte_start, byte_end, first_line, records, inserted, skipped, rejected, epoch from ingest.ledger"
     ) == ("0|20|2|10|5|2|3|1")
     assert psql("select count(*) from t") == "1"
+
+
+async def load_only(database: Database, batch: Batch, *, records: int = 10) -> None:
+    """Insert a row and commit the batch with the finish of its chunk, as loading does."""
+
+    async def unit(session: Session) -> None:
+        await session.execute("BEGIN")
+        await session.execute("INSERT INTO t VALUES ($1)", batch.range.start)
+        await commit_only_batch(session, batch, BatchResult(inserted=records))
+
+    await database.run(unit)
+
+
+async def test_the_only_batch_of_a_chunk_finishes_it(database: Database, psql: Psql) -> None:
+    """Once: whoever comes again, or too late, leaves nothing behind and learns why."""
+    await make_job(database, [cut(numbers(10))])
+    queue = Queue(database, uuid4())
+    [chunk] = await queue.claim(1)
+    [batch] = batches(chunk)
+    former = replace(chunk, epoch=chunk.epoch - 1)
+    with pytest.raises(LeaseLost):
+        await load_only(database, replace(batch, chunk=former))
+    with pytest.raises(AccountingError):
+        await load_only(database, batch, records=9)
+    assert psql("select state, (select count(*) from ingest.ledger) from ingest.jobs") == "processing|0"
+    await load_only(database, batch)
+    with pytest.raises(AlreadyCommitted):
+        await load_only(database, batch)
+    assert psql("select state, inserted, (select count(*) from t) from ingest.jobs") == "completed|10|1"
+    assert psql("select count(*) from ingest.leases") == "0"
+    assert await queue.fate(chunk) == "finished"
+
+
+async def test_a_batch_that_does_not_cover_its_chunk_does_not_finish_it(database: Database, psql: Psql) -> None:
+    """Nor is it committed: whoever said that it was all of the chunk was wrong."""
+    _, chunk = await claimed(database)
+    with pytest.raises(AccountingError):
+        await load_only(database, batches(chunk)[0])
+    assert psql("select (select count(*) from t), (select count(*) from ingest.ledger)") == "0|0"
 
 
 async def test_a_batch_is_committed_once(database: Database, psql: Psql) -> None:

@@ -17,11 +17,12 @@ from ingest.database import Database
 from ingest.errors import ConflictError, FileError, IngestError, LeaseLost, RequestError
 from ingest.job import FINAL, JobMode, JobState
 from ingest.jobs import Jobs
+from ingest.objectkeys import chunk_key
 from ingest.queue import Queue
 from ingest.retrying import Retrying
 from ingest.settings import Settings
 from ingest.statements import statement
-from ingest.storage import Storage, chunk_key, open_storage
+from ingest.storage import Storage, open_storage
 from tests.conftest import Psql
 from tests.integration.build import complete, cut, interactive, make_job, numbers, receive
 from tests.integration.queue.test_endings import commit, view

@@ -14,7 +14,8 @@ from ingest.database import Database, Session
 from ingest.errors import AccountingError, FileError, LeaseLost
 from ingest.job import JobState, JobView
 from ingest.jobs import Jobs
-from ingest.queue import MAX_ATTEMPTS, Queue, commit_batch
+from ingest.ledger import commit_batch
+from ingest.queue import MAX_ATTEMPTS, Queue
 from tests.conftest import Psql
 from tests.integration.build import cut, interactive, make_job, numbers
 

@@ -10,7 +10,8 @@ from ingest.batch import Batch, BatchResult
 from ingest.chunk import Chunk
 from ingest.database import Database
 from ingest.errors import FileError, LeaseLost
-from ingest.queue import Queue, commit_batch, finish_whole
+from ingest.ledger import commit_batch, finish_whole
+from ingest.queue import Queue
 from ingest.spec import Merge
 from tests.conftest import Psql
 from tests.integration.build import cut, make_job

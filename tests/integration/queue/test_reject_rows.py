@@ -16,8 +16,9 @@ from ingest.chunk import Chunk
 from ingest.database import Database, Session
 from ingest.errors import AccountingError, RequestError
 from ingest.formula import UNGUARDED_SQL, guard
+from ingest.ledger import commit_batch, resolve_rejects
 from ingest.loading.storing import close_batch
-from ingest.queue import Queue, commit_batch, resolve_rejects
+from ingest.queue import Queue
 from ingest.reject import Reject
 from ingest.rejects import PIECE_RECORDS, RejectFilter, Rejects
 from ingest.statements import statement

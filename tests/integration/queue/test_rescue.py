@@ -14,8 +14,9 @@ from ingest.database import Database, Session
 from ingest.errors import FileError, UnavailableError
 from ingest.job import JobState
 from ingest.jobs import Jobs
+from ingest.ledger import commit_batch
 from ingest.loading.staging import begin
-from ingest.queue import MAX_CRASHES, Queue, commit_batch
+from ingest.queue import MAX_CRASHES, Queue
 from ingest.statements import statement
 from tests.conftest import Psql
 from tests.integration.build import cut, make_job, numbers

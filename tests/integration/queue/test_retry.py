@@ -17,11 +17,12 @@ from ingest.errors import FileError, LeaseLost, RequestError
 from ingest.job import JobState
 from ingest.jobs import Jobs
 from ingest.keys import KeyLimits, Keys
+from ingest.objectkeys import chunk_key
 from ingest.queue import MAX_ATTEMPTS, Queue
 from ingest.retrying import Retrying
 from ingest.settings import Settings
 from ingest.statements import statement
-from ingest.storage import Storage, chunk_key, open_storage
+from ingest.storage import Storage, open_storage
 from tests.conftest import Psql
 from tests.integration.build import cut, make_job, numbers
 from tests.integration.queue.test_endings import commit, view

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID, uuid4
 
 import pytest
 import trio
+from uuid_utils.compat import uuid7
 
 from ingest.database import Database
 from ingest.errors import FileError, RequestError, UnavailableError
-from ingest.job import JobState, Load
+from ingest.job import JobState, Load, NewJob
 from ingest.jobs import Jobs
 from ingest.queue import Queue
 from ingest.statements import statement
 from tests.conftest import Psql
-from tests.integration.build import complete, cut, interactive, numbers, receive
+from tests.integration.build import complete, cut, interactive, numbers, receive, spec
 
 ONE = cut(numbers(10))
 LONG_S = 60.0
@@ -51,6 +53,44 @@ async def test_a_file_without_records_has_ended_already(database: Database) -> N
     job_id = await receive(database, [])
     view = await Jobs(database).complete_upload(job_id, bytes_total=5, sha256=bytes(32), records=0)
     assert (view.status, view.progress, view.processed_rows) == (JobState.COMPLETED, 1.0, 0)
+
+
+def small(**options: object) -> NewJob:
+    """A job whose file is all there."""
+    known = {"id": uuid7(), "filename": "f.csv", "spec": spec(), "priority": 7, "bytes_total": 120}
+    return NewJob(**{**known, **options})  # type: ignore[arg-type]
+
+
+async def test_a_whole_file_is_a_job_at_once(database: Database) -> None:
+    """As it would be in several steps: claimable, and shown as it is read back."""
+    jobs, new = Jobs(database), small()
+    view = await jobs.receive(new, [replace(ONE, ordinal=1)], sha256=bytes(range(32)))
+    assert view == await jobs.get(new.id)
+    assert (view.status, view.bytes_received, view.total_rows) == (JobState.PENDING, 120, 10)
+    [chunk] = await Queue(database, uuid4()).claim(10)
+    assert (chunk.job_id, chunk.cut.ordinal, chunk.spec) == (new.id, 1, new.spec)
+
+
+@pytest.mark.parametrize("chunks", [0, 2])
+async def test_a_whole_file_of_any_number_of_chunks(database: Database, chunks: int) -> None:
+    """They are written one by one."""
+    cuts = [replace(ONE, ordinal=ordinal) for ordinal in range(1, chunks + 1)]
+    view = await Jobs(database).receive(small(), cuts, sha256=bytes(32))
+    assert (view.status, view.total_rows) == (JobState.PENDING if chunks else JobState.COMPLETED, 10 * chunks)
+
+
+async def test_a_whole_file_that_was_loaded_before_is_refused(database: Database, psql: Psql) -> None:
+    """The job is there to say so, and nothing of it can be claimed."""
+    jobs, first, second = Jobs(database), small(), small(refuse_duplicate=True)
+    await jobs.receive(first, [ONE], sha256=bytes(range(32)))
+    with pytest.raises(RequestError) as refused:
+        await jobs.receive(second, [ONE], sha256=bytes(range(32)))
+    assert (refused.value.code, refused.value.facts["duplicate_of"]) == ("E_DUPLICATE", first.id)
+    await jobs.fail_upload(second.id, refused.value)
+    assert await state_of(database, second.id) is JobState.FAILED
+    assert psql("select count(*) from ingest.chunks") == "1"
+    third = await jobs.receive(small(), [ONE], sha256=bytes(range(32)))
+    assert third.duplicate_of == first.id
 
 
 async def test_bytes_received_never_fall(database: Database) -> None:
@@ -140,9 +180,9 @@ async def test_uploads_whose_receiver_died(database: Database, psql: Psql) -> No
     """Silent for too long: failed, their chunks gone; the others are left alone."""
     silent, alive = await receive(database, [ONE]), await receive(database, [ONE])
     psql(f"update ingest.jobs set updated_at = now() - interval '10 min' where id = '{silent}'")
-    rows = await database.fetch(statement("fail_silent_uploads"), timedelta(minutes=5))
+    rows = await database.fetch(statement("end_uploads"), timedelta(minutes=5))
     assert [row["job_id"] for row in rows] == [silent]
-    assert await database.fetch(statement("fail_silent_uploads"), timedelta(minutes=5)) == []
+    assert await database.fetch(statement("end_uploads"), timedelta(minutes=5)) == []
     assert (await state_of(database, silent), await state_of(database, alive)) == (JobState.FAILED, JobState.RECEIVING)
     assert psql(f"select count(*) from ingest.chunks where job_id = '{silent}'") == "0"
 
@@ -163,7 +203,7 @@ async def test_pages_of_jobs(database: Database, psql: Psql) -> None:
 
 
 async def test_state_changes_are_announced_once_each(database: Database, psql: Psql) -> None:
-    """To whoever listens to jobs and to work."""
+    """To whoever listens to jobs and to work. That a chunk was claimed is for the claimer to tell: `announcing`."""
     heard: list[tuple[str, str]] = []
     async with interactive(database) as other:
         for channel in ("ingest_job", "ingest_work"):
@@ -179,4 +219,4 @@ async def test_state_changes_are_announced_once_each(database: Database, psql: P
         await queue.fail(chunk, FileError("x"), permanent=True, delay_s=0)
         await other.execute("SELECT 1")
     job, work = ("ingest_job", str(job_id)), ("ingest_work", "default")
-    assert heard == [job, work, job, work, job]
+    assert heard == [job, work, work, job]

@@ -173,7 +173,7 @@ async def test_a_receiver_that_died_is_noticed(database: Database) -> None:
     """The job says what is in the table."""
     job_id, _, [chunk] = await claimed(database)
     await commit(database, chunk, 0)
-    await database.fetch(statement("fail_silent_uploads"), timedelta(0))
+    await database.fetch(statement("end_uploads"), timedelta(0))
     job = await view(database, job_id)
     assert (job.status, job.inserted_rows) == (JobState.FAILED, 10)
     assert "10 rows of the file are in the table" in (job.error or {})["message"]

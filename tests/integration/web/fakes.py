@@ -31,6 +31,8 @@ from ingest.web.health import (
     QueueStatistics,
     ServiceStatistics,
     WorkerStatistics,
+    WritersChange,
+    WritersStatistics,
 )
 from ingest.web.metrics import MetricsPage, Readings
 
@@ -375,7 +377,7 @@ class FakeReadings:
         """Return the readings."""
         return Readings(
             version="1.2.3", role="api", pool_open=3, pool_idle=2, pool_limit=8, uploads=1, upload_bytes=1000,
-            chunks_running=0, batches_queued=0, batches_writing=0,
+            chunks_running=0, batches_queued=0, batches_writing=0, writers=0, writers_limit=0,
         )  # fmt: skip
 
     async def counts(self) -> Counts:
@@ -403,7 +405,19 @@ class FakeHealth:
             pool={"size": 10, "idle": 9},
             storage={"objects": 0},
             worker=WorkerStatistics(
-                id="w1", heartbeat_age_s=0.5, chunks=1, batches_in_flight=BatchesInFlight(queued=1), last_batch_s=None
+                id="w1",
+                heartbeat_age_s=0.5,
+                chunks=1,
+                batches_in_flight=BatchesInFlight(queued=1),
+                last_batch_s=None,
+                writers=WritersStatistics(
+                    auto=True,
+                    now=6,
+                    most=16,
+                    busy=5,
+                    bytes_per_s=1000,
+                    changes=[WritersChange(age_s=2.5, before=3, writers=6, reason="climb")],
+                ),
             ),
         )
 

@@ -26,7 +26,11 @@ async def test_health_shows_everything(web: Web) -> None:
     assert body["database"]["latency_ms"] >= 0
     assert body["database"]["pool"] == {"size": 10, "idle": 9}
     assert body["worker"]["batches_in_flight"] == {"queued": 1, "writing": 0}
-    assert set(body["worker"]) == {"id", "heartbeat_age_s", "chunks", "batches_in_flight", "last_batch_s"}
+    assert set(body["worker"]) == {"id", "heartbeat_age_s", "chunks", "batches_in_flight", "last_batch_s", "writers"}
+    change = {"age_s": 2.5, "before": 3, "writers": 6, "reason": "climb"}
+    assert body["worker"]["writers"] == {
+        "auto": True, "now": 6, "most": 16, "busy": 5, "bytes_per_s": 1000, "changes": [change],
+    }  # fmt: skip
     assert body["queue"] == {"pending": 3, "processing": 1, "oldest_age_s": 1.5}
     assert 1_000_000 < body["memory"]["rss_bytes"] <= body["memory"]["peak_bytes"] * 1.1
     assert "storage" in body

@@ -182,7 +182,7 @@ def test_a_dataset_is_not_asked_for_ever() -> None:
     "make", [tables.orders, tables.invoices, tables.reviews, tables.survey], ids=lambda make: make.__name__
 )
 def test_it_takes_little_time(make) -> None:  # type: ignore[no-untyped-def]
-    """Under 30 ms for 64 KiB, by the processor's clock."""
+    """Under 30 ms for 64 KiB, by the processor's clock, which scripts/bench measures; here for machines half as fast, too."""
     table = make(2000)
     data = written([table.names, *table.rows], SEMICOLON).encode()[:65536]
     took = []
@@ -190,7 +190,7 @@ def test_it_takes_little_time(make) -> None:  # type: ignore[no-untyped-def]
         began = time.thread_time()
         detect(data, ended=False, encoding=detect_encoding(data, ended=False))
         took.append(time.thread_time() - began)
-    assert min(took) < 0.030
+    assert min(took) < 0.060
 
 
 @pytest.mark.parametrize(
