@@ -3,7 +3,8 @@
 import { BASE, jobPath, json, query } from './api.js'
 import { badge, blank, h, pager, put, titled } from './dom.js'
 import { ago, count, moment, percent, size } from './format.js'
-import { state } from './store.js'
+import { may, state } from './store.js'
+import { add } from './uploads.js'
 
 const LIMIT = 25
 const AGAIN_MS = 2000
@@ -31,7 +32,12 @@ export function showJobs(main) {
   choose.value = filter.status
   dataset.value = filter.dataset
   text.value = filter.text
-  put(main, titled('Jobs', h('a', { class: 'button main', href: '#/send' }, 'Send files')),
+  const files = h('input', { type: 'file', multiple: true, class: 'unseen', id: 'files', onchange: () => {
+    for (const file of files.files) add(file)
+    location.hash = '#/send'
+  } })
+  const choosing = may('upload') ? [files, h('label', { class: 'button', for: 'files' }, 'Choose files')] : []
+  put(main, titled('Jobs', h('a', { class: 'button main', href: '#/send' }, 'Send files'), ...choosing),
     h('div', { class: 'row filters' }, choose, dataset, text), list, feet)
 
   function ask(patch) {
