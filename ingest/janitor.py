@@ -17,6 +17,7 @@ import trio
 
 from ingest.errors import DatabaseError, StorageError
 from ingest.idempotency import SILENCE_S
+from ingest.objectkeys import chunk_prefix
 from ingest.statements import statement
 from ingest.storage import StoredObject
 from ingest.work import Work
@@ -85,7 +86,7 @@ async def _end_uploads(work: Work) -> None:
     silence_s = 2 * work.settings.upload_idle_s + 60
     for row in await work.database.fetch(statement("end_uploads"), timedelta(seconds=silence_s)):
         log.warning("upload_expired" if row["expired"] else "upload_ended", job_id=str(row["job_id"]))
-        await work.storage.remove_all(f"chunks/{row['job_id']}")
+        await work.storage.remove_all(chunk_prefix(row["job_id"]))
 
 
 async def _sweep(work: Work) -> None:

@@ -23,8 +23,6 @@ from ingest.throughput import Sample, Trouble
 PIPELINED_WRITERS = 2
 # Of a chunk whose batches are loaded in order, one is at the database and one at hand: more would only be memory.
 WRITERS_IN_ORDER = 2
-
-
 # Changes that are remembered, for people who look.
 REMEMBERED = 8
 
