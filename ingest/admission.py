@@ -165,12 +165,13 @@ class Admission:
 
     def _cuts(self, spec: LoadSpec, line: int, behind: bool) -> Cuts:
         dialect, most = spec.dialect, spec.max_record_bytes
+        copied = spec.plan is None and not spec.keyed and dialect.is_native and not dialect.is_lenient
         splitter = Splitter(
             dialect,
             first_line=line,
             single_column=spec.width == 1,
             batch_records=self.settings.batch_records,
-            batch_bytes=self.settings.batch_bytes,
+            batch_bytes=self.settings.most_batch_bytes(copied=copied),
             max_record_bytes=most,
             width=spec.width,
         )

@@ -21,6 +21,7 @@ class Batch:
     data: bytes
     source: Source | None = None  # if the bytes are not those of the chunk
     is_all: bool = False  # of its chunk, which was not tried before: its transaction may finish the chunk
+    is_plain: bool | None = None  # COPY reads the bytes as they are meant; None: nobody has looked yet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

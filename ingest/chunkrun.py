@@ -10,6 +10,7 @@ import logging
 import random
 from collections.abc import Awaitable
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 import trio
@@ -111,10 +112,11 @@ async def _load_at_once(chunk: Chunk, work: Work, account: Account, order: Order
     if work.stop.is_set():
         return
     [stretch] = chunk.ranges()
-    data = await work.storage.read(chunk.cut.object_key, chunk.cut.object_offset, stretch.end)
+    made = partial(reader.as_batch, chunk, stretch, is_all=True)
+    batch = await work.storage.read_as(chunk.cut.object_key, chunk.cut.object_offset, stretch.end, made)
     account.read()
     order.add(stretch.start)
-    result = await writer.write(Batch(chunk=chunk, range=stretch, data=data, is_all=True), work, account, order)
+    result = await writer.write(batch, work, account, order)
     outcome.complete, outcome.finished = True, result is not None and result.finished
 
 

@@ -7,12 +7,14 @@ boundary when the worker drains.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import trio
 
 from ingest.accounts import Account
 from ingest.batch import Batch
-from ingest.chunk import Chunk
+from ingest.chunk import BatchRange, Chunk
+from ingest.loading import screen
 from ingest.order import Order
 from ingest.work import Work
 
@@ -38,9 +40,18 @@ async def run(
                     return False
                 if stretch.start in committed:
                     continue
-                data = await source.read(chunk.cut.object_offset + stretch.start, stretch.end - stretch.start)
+                batch = await source.read_as(
+                    chunk.cut.object_offset + stretch.start,
+                    stretch.end - stretch.start,
+                    partial(as_batch, chunk, stretch),
+                )
                 account.read()
                 order.add(stretch.start)
                 hire()
-                await send.send(Batch(chunk=chunk, range=stretch, data=data))
+                await send.send(batch)
     return True
+
+
+def as_batch(chunk: Chunk, stretch: BatchRange, data: bytes, *, is_all: bool = False) -> Batch:
+    """Return the batch of some bytes and whether COPY may have them; a few milliseconds, to be spent in a thread."""
+    return screen(Batch(chunk=chunk, range=stretch, data=data, is_all=is_all))

@@ -66,7 +66,11 @@ class ObjectReader:
 
         Raises SourceChanged when these are not the bytes that were received, StorageError when the disk fails.
         """
-        return await trio.to_thread.run_sync(self._reader.read, offset, length, limiter=self._limiter)
+        return await self.read_as(offset, length, bytes)
+
+    async def read_as(self, offset: int, length: int, made: Callable[[bytes], T]) -> T:
+        """Read the same, and return what `made` makes of it in the same trip to a thread."""
+        return await trio.to_thread.run_sync(lambda: made(self._reader.read(offset, length)), limiter=self._limiter)
 
 
 class LocalStorage:
@@ -103,9 +107,9 @@ class LocalStorage:
         finally:
             reader.close()
 
-    async def read(self, key: str, offset: int, length: int) -> bytes:
-        """Return `length` bytes of an object from `offset`: `open` and `read` in one trip to a thread."""
-        return await self._in_thread(partial(self._read, key, offset, length))
+    async def read_as(self, key: str, offset: int, length: int, made: Callable[[bytes], T]) -> T:
+        """Return what `made` makes of `length` bytes of an object from `offset`, in one trip to a thread."""
+        return await self._in_thread(lambda: made(self._read(key, offset, length)))
 
     async def remove(self, key: str) -> None:
         """Remove an object if it is there. A local file that a `file://` key refers to is not ours and stays."""

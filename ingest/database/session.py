@@ -148,6 +148,9 @@ class Session:
         connection.copy_notices = notices
         try:
             tag = await self._connection._copy_in(sql, copy_source(self._connection, data), None)
+        except asyncpg.PostgresError as error:
+            # Its traceback forms a cycle with the future that brought it, which would keep the batch for a good while.
+            raise error.with_traceback(None)  # noqa: B904 - it is the same error
         finally:
             connection.copy_notices = None
         return CopyResult(rows=int(tag.rsplit(" ", 1)[-1]), notices=tuple(map(Notice, notices)))

@@ -6,6 +6,7 @@
     behind     a batch behind the end of the table: all of it is rejected
     isolated   a batch that is not clean, by the cheapest of these that can do it:
     sifted     direct for the records whose keys are free, staged for the others
+    strained   direct for the records that are well-formed
     keys       a batch's bytes -> the key columns of its records
     merging    the merge of staged records, and what became of each
     staging    the temporary tables for that
@@ -44,6 +45,7 @@ from ingest.loading.isolated import isolate
 from ingest.loading.merging import plan_of
 from ingest.loading.reading import readable
 from ingest.loading.reasons import BROKEN_RULES, MANY_BAD, REPEATED_KEY, TAKEN_KEY
+from ingest.loading.screening import screen
 from ingest.loading.shape import shape_of
 from ingest.loading.staged import stage_whole
 from ingest.loading.staging import begin, begin_whole, empty_staging
@@ -57,6 +59,7 @@ __all__ = [
     "load_isolated",
     "load_whole",
     "load_within",
+    "screen",
     "way_of",
     "write_rejects",
 ]

@@ -7,10 +7,10 @@ names its line in a notice; the named records are then explained. Anything else 
 from __future__ import annotations
 
 from ingest.batch import Batch, BatchResult
-from ingest.database import Session, column_list
+from ingest.database import CopyResult, Session, column_list
 from ingest.errors import AccountingError, RowError
 from ingest.loading.screening import may_copy
-from ingest.loading.skipped import SKIPS_BAD_VALUES_SINCE, skipped_records
+from ingest.loading.skipped import SKIPS_BAD_VALUES_SINCE, Lines, skipped_records
 from ingest.loading.staging import copy_options, room_for_rejects, target
 from ingest.spec import LoadSpec
 from ingest.statements import statement
@@ -23,7 +23,7 @@ MANY, FEW = 0.1, 500
 
 async def copy_direct(session: Session, batch: Batch, opening: str) -> BatchResult:
     """Copy a batch's bytes into its table. Raises RowError when the batch has to be isolated."""
-    if not may_copy(batch):
+    if not (may_copy(batch) if batch.is_plain is None else batch.is_plain):
         raise RowError("the batch holds lines that COPY would misread", sqlstate="22P04")
     spec = batch.chunk.spec
     copied = await session.copy(
@@ -35,12 +35,22 @@ async def copy_direct(session: Session, batch: Batch, opening: str) -> BatchResu
     # Of a few all are explained, whether or not all are stored.
     few = len(copied.notices) <= FEW
     room = len(copied.notices) if few else await room_for_rejects(session, batch)
-    skipped, rejects = await skipped_records(session, batch, copied, room)
-    rejected = len(skipped)
-    dropped = batch.range.records - copied.rows - rejected
-    if dropped and not await session.value(statement("may_drop_rows"), target(spec)):
-        raise AccountingError(f"COPY took {copied.rows} of {batch.range.records} records and named {rejected}")
-    return BatchResult(inserted=copied.rows, skipped=dropped, rejected=rejected, rejects=tuple(rejects))
+    return await result_of(session, batch, copied, room)
+
+
+async def result_of(
+    session: Session, batch: Batch, copied: CopyResult, room: int, sent: Lines | None = None
+) -> BatchResult:
+    """Return what a COPY into the batch's table made of it, or of the records with the numbers `sent`.
+
+    Rows that a trigger drops are skipped ones. Raises AccountingError, and RowError when the notices do not tell.
+    """
+    records = batch.range.records if sent is None else sent.size
+    skipped, rejects = await skipped_records(session, batch, copied, room, sent)
+    dropped = records - copied.rows - len(skipped)
+    if dropped and not await session.value(statement("may_drop_rows"), target(batch.chunk.spec)):
+        raise AccountingError(f"COPY took {copied.rows} of {records} records and named {len(skipped)}")
+    return BatchResult(inserted=copied.rows, skipped=dropped, rejected=len(skipped), rejects=tuple(rejects))
 
 
 def copy_statement(spec: LoadSpec, records: int, server_major: int) -> str:

@@ -1,6 +1,7 @@
 """isolated: a batch that could not be loaded whole. Its good records go in, each bad one stands alone as a reject.
 
-Three ways, from the cheapest to the one that always ends: sifted where keys are taken, raw, screened and halved.
+The ways, from the cheapest to the one that always ends: sifted where keys are taken, strained where lines are
+malformed, raw, screened and halved.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from ingest.loading.screening import may_stage
 from ingest.loading.sifted import copy_sifted
 from ingest.loading.staged import copy_raw, copy_screened
 from ingest.loading.staging import room_for_rejects
+from ingest.loading.strained import copy_strained
 
 
 async def isolate(session: Session, batch: Batch, opening: str, *, after: str | None = None) -> BatchResult:
@@ -29,6 +31,10 @@ async def isolate(session: Session, batch: Batch, opening: str, *, after: str | 
         sifted = await session.attempt(partial(copy_sifted, batch=batch, room=room))
         if not isinstance(sifted, RowError):
             return sifted
+    if after != MANY_BAD and batch.chunk.spec.plan is None:
+        strained = await session.attempt(partial(copy_strained, batch=batch, room=room))
+        if not isinstance(strained, RowError):
+            return strained
     if may_stage(batch):
         # The savepoint keeps a failure from ending the transaction.
         raw = partial(copy_raw, batch=batch, room=room, expecting=after == MANY_BAD, thorough=after != REPEATED_KEY)

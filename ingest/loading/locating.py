@@ -42,6 +42,17 @@ def located_some(batch: Batch, numbers: Sequence[int], where: Records | None) ->
     return _lines_of(batch, which, start, end)
 
 
+def lines_of(data: bytes, where: Records, kept: Offsets) -> bytes:
+    """Return the lines of some records, which are a line each."""
+    bounds = np.append(where.start, len(data))
+    if not kept.size:
+        return b""
+    gaps = np.flatnonzero(np.diff(kept) > 1)
+    firsts, lasts = kept[np.concatenate(([0], gaps + 1))], kept[np.append(gaps, kept.size - 1)]
+    stretches = zip(bounds[firsts].tolist(), bounds[lasts + 1].tolist(), strict=True)
+    return b"".join(data[start:end] for start, end in stretches)
+
+
 def _lines_of(batch: Batch, which: Offsets, start: Offsets, end: Offsets) -> Records:
     """Return the records of these lines, whose line ends are at `end`."""
     octets = np.frombuffer(batch.data, np.uint8)

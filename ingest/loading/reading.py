@@ -44,5 +44,6 @@ def _read(batch: Batch, read: Canonical) -> Batch:
         chunk=replace(batch.chunk, spec=spec),
         range=replace(batch.range, lines=lines, blank_lines=0),
         data=read.data,
+        is_plain=None,
         source=Source(batch=batch, where=records_of(batch), start=read.start, faults=read.faults),
     )

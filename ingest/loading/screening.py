@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -36,10 +37,22 @@ def records_of(batch: Batch) -> Records:
 
 def may_stage(batch: Batch) -> bool:
     """Tell whether the batch's bytes can go to a COPY into a staging table as they are."""
+    if batch.is_plain:
+        return True
     if batch.range.blank_lines or (batch.source and batch.source.faults) or _has_stray_quote(batch):
         return False
     found = _matches(batch, Pattern.COPY_END)
     return Pattern.COPY_END not in found and not _repeats(batch, found.get(Pattern.HEADER))
+
+
+def screen(batch: Batch) -> Batch:
+    """Return the batch, with whether its bytes can go as they are to the COPY that is tried first.
+
+    Apart from that COPY, so that it can be done in a thread while the server is busy with the batches before.
+    """
+    if not batch.chunk.spec.dialect.is_native:
+        return batch  # what COPY gets will be other bytes
+    return replace(batch, is_plain=(may_stage if batch.chunk.spec.plan else may_copy)(batch))
 
 
 def has_moving_dates(batch: Batch) -> bool:
@@ -51,6 +64,14 @@ def may_copy(batch: Batch) -> bool:
     """Tell whether the batch's bytes can go to a COPY into their table as they are."""
     if batch.range.blank_lines or (batch.source and batch.source.faults) or _has_stray_quote(batch):
         return False
+    return has_plain_words(batch)
+
+
+def has_plain_words(batch: Batch) -> bool:
+    """Tell whether COPY takes every line of a batch for what it is, and each word that it reads as a date or time.
+
+    It would end at a line `\\.`; the header once more is no record; `today` means another day when it is read again.
+    """
     dates = date_columns(batch)
     found = _matches(batch, *((Pattern.COPY_END, Pattern.MOVING_DATE) if dates else (Pattern.COPY_END,)))
     if Pattern.COPY_END in found or _repeats(batch, found.get(Pattern.HEADER)):

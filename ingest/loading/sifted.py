@@ -21,7 +21,7 @@ from ingest.errors import AccountingError, RowError
 from ingest.loading.direct import copy_statement
 from ingest.loading.judging import Staging
 from ingest.loading.keys import key_lines
-from ingest.loading.locating import is_one_line_each, located
+from ingest.loading.locating import is_one_line_each, lines_of, located
 from ingest.loading.merging import Merging, plan_of
 from ingest.loading.screening import has_moving_dates, may_copy
 from ingest.loading.skipped import SKIPS_BAD_VALUES_SINCE, skipped_records
@@ -77,7 +77,7 @@ async def _stage(session: Session, batch: Batch, records: Sequence[tuple[int, by
 
 async def _copy_only(session: Session, batch: Batch, where: Records, kept: Offsets, room: int) -> BatchResult:
     """Copy some records of a batch."""
-    data = batch.data if kept.size == where.start.size else _only(batch.data, where, kept)
+    data = batch.data if kept.size == where.start.size else lines_of(batch.data, where, kept)
     copied = await session.copy(copy_statement(batch.chunk.spec, kept.size, session.server_major), data)
     skipped, rejects = await skipped_records(session, batch, copied, room, kept)
     if copied.rows + len(skipped) != kept.size:
@@ -137,14 +137,3 @@ def _overlap(table: str, into: str, leading: str) -> str:
     key, column = quoted(f"k:{leading}"), f"t.{quoted(leading)}"
     least, most = (f"(SELECT {bound}({key}) FROM {table})" for bound in ("min", "max"))
     return f"(SELECT {column} FROM {into} AS t WHERE {column} >= {least} ORDER BY {column} LIMIT 1) <= {most}"
-
-
-def _only(data: bytes, where: Records, kept: Offsets) -> bytes:
-    """Return the lines of some records."""
-    bounds = np.append(where.start, len(data))
-    if not kept.size:
-        return b""
-    gaps = np.flatnonzero(np.diff(kept) > 1)
-    firsts, lasts = kept[np.concatenate(([0], gaps + 1))], kept[np.append(gaps, kept.size - 1)]
-    stretches = zip(bounds[firsts].tolist(), bounds[lasts + 1].tolist(), strict=True)
-    return b"".join(data[start:end] for start, end in stretches)

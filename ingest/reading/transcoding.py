@@ -8,6 +8,7 @@ from everything that is text, and turned back.
 from __future__ import annotations
 
 import codecs
+from collections import deque
 from functools import lru_cache
 
 import numpy as np
@@ -134,24 +135,34 @@ def _whole_characters(block: bytes, encoding: str) -> int:
 
 
 class SentOffsets:
-    """Where places of a UTF-8 stream are in the file as it was sent; the stream begins at its byte `offset`."""
+    """Where places of a UTF-8 stream are in the file as it was sent; the stream begins at its byte `offset`.
+
+    A block is measured when it comes, and kept until the place gone to lies behind it, for its rest to be measured.
+    """
 
     def __init__(self, encoding: str, offset: int) -> None:
         self._encoding = encoding
         self._offset = offset
         self._at = 0
-        self._bytes = bytearray()  # of the stream, from _at on
+        self._blocks: deque[tuple[bytes, int]] = deque()  # from _at on, and the length of each as it was sent
 
     def take(self, data: Block) -> None:
         """Take the next bytes of the stream."""
-        self._bytes += data
+        block = bytes(data)
+        self._blocks.append((block, sent_length(block, self._encoding)))
 
     def up_to(self, end: int) -> int:
         """Go on to a place of the stream; return where the one gone to before is in the file."""
         found, size = self._offset, end - self._at
-        self._offset += sent_length(bytes(self._bytes[:size]), self._encoding)
+        while size:
+            block, sent = self._blocks.popleft()
+            if size < len(block):
+                head = sent_length(block[:size], self._encoding)
+                self._blocks.appendleft((block[size:], sent - head))
+                block, sent = block[:size], head
+            size -= len(block)
+            self._offset += sent
         self._at = end
-        del self._bytes[:size]
         return found
 
 
@@ -171,7 +182,8 @@ def sent_length(data: Block, encoding: str) -> int:
     if not wide and not is_single_byte(encoding):
         return len(sent_bytes(data, encoding))
     octets = np.frombuffer(data, np.uint8)
-    characters = octets.size - int(np.count_nonzero((octets & 0xC0) == 0x80))
+    # As signed numbers, the bytes within a character are those below the others.
+    characters = octets.size - int(np.count_nonzero(octets.view(np.int8) < -64))
     if encoding.startswith("utf-16"):
         return 2 * (characters + int(np.count_nonzero(octets >= 0xF0)))
     return 4 * characters if wide else characters

@@ -8,7 +8,15 @@ import pytest
 from pydantic import ValidationError
 
 from ingest.errors import SettingsError
-from ingest.settings import AUTO_WRITERS, LEAST_SIDE_CONNECTIONS, SIDE_CONNECTIONS, Settings, variables
+from ingest.settings import (
+    AUTO_BYTES,
+    AUTO_WRITERS,
+    COPIED_BYTES,
+    LEAST_SIDE_CONNECTIONS,
+    SIDE_CONNECTIONS,
+    Settings,
+    variables,
+)
 from ingest.variables import SHOWN_CHARACTERS, masked
 
 
@@ -24,10 +32,18 @@ def test_an_empty_environment_gives_the_documented_defaults() -> None:
     settings = Settings.from_environment({})
     assert settings.database_url is None
     assert settings.data_dir == Path(".ingest")
-    assert (settings.batch_records, settings.batch_bytes, settings.chunk_bytes) == (50_000, 2 << 20, 16 << 20)
+    assert (settings.batch_records, settings.batch_bytes, settings.chunk_bytes) == (50_000, None, 16 << 20)
+    assert (settings.most_batch_bytes(copied=True), settings.most_batch_bytes(copied=False)) == (8 << 20, 2 << 20)
     assert (settings.poll_interval_s, settings.heartbeat_interval_s, settings.lease_ttl_s) == (1.0, 5.0, 20.0)
     assert (settings.host, settings.port, settings.shutdown_grace_s) == ("127.0.0.1", 8000, 25.0)
     assert settings.allowed_schemas == {"public"}
+
+
+def test_batches_are_as_large_as_set_and_no_larger_than_a_chunk() -> None:
+    small = {"CHUNK_SIZE": "4194304"}
+    assert Settings.from_environment(small).most_batch_bytes(copied=True) == 4 << 20
+    given = Settings.from_environment({**small, "WORKER_BATCH_BYTES": "5"})
+    assert (given.most_batch_bytes(copied=True), given.most_batch_bytes(copied=False)) == (5, 5)
 
 
 def test_direct_construction_and_an_empty_environment_agree() -> None:
@@ -103,7 +119,8 @@ def test_a_wrong_value_names_the_variable_the_value_and_what_is_allowed(name: st
     ("environment", "named"),
     [
         ({"WORKER_HEARTBEAT_INTERVAL": "10000"}, "WORKER_LEASE_TTL=20000:"),
-        ({"CHUNK_SIZE": "65536"}, "CHUNK_SIZE=65536:"),
+        ({"WORKER_BATCH_BYTES": "65537", "CHUNK_SIZE": "65536"}, "CHUNK_SIZE=65536:"),
+        ({"CHUNK_SIZE": "65536"}, "MAX_RECORD_BYTES=1048576:"),
         ({"WORKER_BATCH_BYTES": "4096", "CHUNK_SIZE": "65536"}, "MAX_RECORD_BYTES=1048576:"),
         ({"WORKER_CONCURRENT_BATCHES": "8", "DATABASE_POOL_SIZE": "11"}, "DATABASE_POOL_SIZE=11:"),
     ],
@@ -129,7 +146,7 @@ def test_there_is_one_writer_more_than_processors(
     assert settings.writer_count == writers
     assert (settings.most_writers, settings.pool_size) == (writers, writers + SIDE_CONNECTIONS)
     auto = Settings(writers="auto")
-    assert (auto.writer_count, auto.most_writers) == (writers, AUTO_WRITERS)
+    assert (auto.writer_count, auto.most_writers) == (writers, max(writers, AUTO_BYTES // COPIED_BYTES))
     assert auto.pool_size == AUTO_WRITERS + SIDE_CONNECTIONS
 
 
@@ -139,7 +156,8 @@ def test_there_is_one_writer_more_than_processors(
         ({"DATABASE_POOL_SIZE": "6"}, 2, 2),
         (AUTO | {"DATABASE_POOL_SIZE": "6"}, 2, 2),
         (AUTO | {"DATABASE_POOL_SIZE": "14"}, 5, 6),
-        (AUTO | {"DATABASE_POOL_SIZE": "48"}, 5, 32),
+        (AUTO | {"DATABASE_POOL_SIZE": "48"}, 5, 8),
+        (AUTO | {"DATABASE_POOL_SIZE": "48", "WORKER_BATCH_BYTES": "2097152"}, 5, 32),
         (AUTO | {"DATABASE_POOL_SIZE": "48", "WORKER_BATCH_BYTES": "16777216", "CHUNK_SIZE": "16777216"}, 5, 5),
         ({"WORKER_CONCURRENT_BATCHES": "3"}, 3, 3),
     ],
