@@ -117,6 +117,11 @@ def _repeats(batch: Batch, offsets: list[int] | None) -> set[int]:
     }
 
 
+def repeated_headers(batch: Batch) -> set[int]:
+    """Return the numbers of the records that are the file's header once more."""
+    return _repeats(batch, _matches(batch).get(Pattern.HEADER)) if batch.chunk.spec.known_header else set()
+
+
 def _text(value: bytes | None) -> str:
     return (value or b"").decode("utf-8", "replace")
 
@@ -148,7 +153,7 @@ def screened(batch: Batch, where: Records, room: int = MAX_RECORDS) -> tuple[lis
     spec = batch.chunk.spec
     broken: list[Reject] = []
     sound: list[tuple[int, bytes]] = []
-    repeats = _repeats(batch, _matches(batch).get(Pattern.HEADER)) if spec.known_header else ()
+    repeats = repeated_headers(batch)
     faults = batch.source.faults if batch.source else {}
     columns = zip(where.start.tolist(), where.end.tolist(), where.line.tolist(), where.fields.tolist(), strict=True)
     for i, (start, end, line, field_count) in enumerate(columns):

@@ -19,7 +19,7 @@ from ingest.errors import RowError
 from ingest.loading.direct import copy_statement, result_of
 from ingest.loading.locating import is_one_line_each, lines_of
 from ingest.loading.malformed import malformed
-from ingest.loading.screening import has_plain_words, records_of, reject_of
+from ingest.loading.screening import REPEATED, has_plain_words, records_of, reject_of, repeated_headers
 from ingest.loading.skipped import SKIPS_BAD_VALUES_SINCE
 from ingest.reading.records import Records
 from ingest.reading.strays import fences_of
@@ -71,10 +71,12 @@ def strain(batch: Batch, room: int) -> tuple[bytes, Offsets, list[Reject]]:
 
 
 def _malformed(batch: Batch, where: Records) -> Iterator[tuple[int, Reject]]:
-    spec = batch.chunk.spec
-    for i in np.flatnonzero(_suspects(batch, where)).tolist():
+    spec, suspects, repeats = batch.chunk.spec, _suspects(batch, where), repeated_headers(batch)
+    suspects[list(repeats)] = True
+    for i in np.flatnonzero(suspects).tolist():
         start, record = int(where.start[i]), batch.data[where.start[i] : where.end[i]]
-        found = malformed(record, int(where.fields[i]), len(spec.columns), spec.dialect)
+        field_count = int(where.fields[i])
+        found = REPEATED if i in repeats else malformed(record, field_count, len(spec.columns), spec.dialect)
         if found is not None:
             code, message = found
             yield i, reject_of(batch, line=int(where.line[i]), start=start, record=record, code=code, message=message)

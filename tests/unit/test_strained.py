@@ -26,6 +26,14 @@ def of_lines(lines: list[bytes], end: bytes) -> Batch:
     return replace(found, range=replace(found.range, records=len(lines), lines=len(lines)))
 
 
+def test_the_header_once_more_is_no_record() -> None:
+    """Also where a byte order mark before its quotes makes it malformed."""
+    given = of_lines([b"1,2", b'\xef\xbb\xbf"c1","c2"', b"3,4"], b"\n")
+    spec = replace(given.chunk.spec, header=("c1", "c2"))
+    data, _, [reject] = strain(replace(given, chunk=replace(given.chunk, spec=spec)), 100)
+    assert (data, reject.code, reject.line) == (b"1,2\n3,4\n", "E_HEADER_REPEAT", 11)
+
+
 @given(st.lists(LINES.map(b",".join).filter(bool), min_size=1, max_size=12), ENDS)
 def test_the_malformed_ones_are_those_that_looking_at_each_finds(lines: list[bytes], end: bytes) -> None:
     given = of_lines(lines, end)
