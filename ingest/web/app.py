@@ -24,6 +24,7 @@ from ingest.settings import Settings
 from ingest.watching import Watching
 from ingest.web.access import caller_of
 from ingest.web.api import Datasets, Jobs, create_api
+from ingest.web.atonce import counted
 from ingest.web.auth import Authenticator
 from ingest.web.control import Control, Retrying
 from ingest.web.guard import Guard, KeySource
@@ -134,6 +135,10 @@ class Exchange:
         self.status: int | None = None  # None: the client left before an answer
         self.sent_bytes = 0
 
+    def count(self, sent_bytes: int) -> None:
+        """Count what goes out another way."""
+        self.sent_bytes += sent_bytes
+
     async def send(self, message: Any) -> None:
         """Pass a message on to the server."""
         kind = message["type"]
@@ -154,6 +159,7 @@ async def _serve(
 ) -> None:
     request_id = request_id_for(scope)
     exchange, begun = Exchange(send, request_id), trio.current_time()
+    counted(scope, exchange.count)
     structlog.contextvars.bind_contextvars(request_id=request_id)  # for this task, which serves this request alone
     try:
         await handler(scope, receive, exchange.send)

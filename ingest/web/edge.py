@@ -28,6 +28,7 @@ from hypercorn.typing import ASGIFramework, ConnectionState
 from hypercorn.utils import parse_socket_addr
 
 from ingest.errors import SettingsError
+from ingest.web.atonce import KEY
 from ingest.web.listening import Address, listen
 from ingest.web.protocol import MESSAGE_BYTES, Http1
 
@@ -122,6 +123,7 @@ class Connection(TCPServer):
         self._life = trio.CancelScope()
         self._reading = trio.CancelScope()
         self._ended = False  # the client sends no more; nothing to be idle for
+        self._rest = b""  # of a part of an answer that went out only in part: it goes first
 
     async def run(self) -> None:
         """Serve the connection to its end. Cancellation closes the socket at once."""
@@ -139,7 +141,7 @@ class Connection(TCPServer):
     async def _serve(self) -> None:
         client = parse_socket_addr(self._socket.family, self._socket.getpeername())
         server = parse_socket_addr(self._socket.family, self._socket.getsockname())
-        state = ConnectionState({})
+        state = ConnectionState({KEY: self.send_at_once})
         try:
             async with TaskGroup() as group:
                 self._task_group = group
@@ -181,6 +183,15 @@ class Connection(TCPServer):
         # With requests sent in advance, hypercorn's reader waits for a turn that never comes once the answering ends.
         self._reading.cancel(reason="connection closed")
 
+    def send_at_once(self, data: bytes) -> bool:
+        """Send a part of the answer that is under way, if nothing else is and the socket has room for it (`AtOnce`)."""
+        if self._rest or self.send_lock.locked():
+            return False
+        framed = cast("Http1", self.protocol).framed(data)
+        sent = self._send_at_once(framed)
+        self._rest = framed[sent:] if sent else b""
+        return 0 < sent == len(framed)
+
     def _send_at_once(self, data: bytes) -> int:
         """Send what the socket has room for, and return how much that was; what is wrong with it is found by a send.
 
@@ -192,6 +203,8 @@ class Connection(TCPServer):
             return 0
 
     async def _send(self, data: bytes) -> None:
+        rest, self._rest = self._rest, b""
+        data = rest + data
         view = memoryview(data)[self._send_at_once(data) :]
         try:
             for start in range(0, len(view), SEND_PIECE_BYTES):

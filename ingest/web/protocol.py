@@ -69,6 +69,13 @@ class Http1(H11Protocol):
             if self._refused:
                 cast("H11WSConnection", self.connection).buffer.clear()
 
+    def framed(self, data: bytes) -> bytes:
+        """Return a part of the answer as it goes over the connection; nothing where no answer is under way."""
+        connection = self.connection
+        if not isinstance(connection, h11.Connection) or connection.our_state is not h11.SEND_BODY:
+            return b""
+        return connection.send(h11.Data(data=data)) or b""
+
     def _is_inside_body(self, size: int) -> bool:
         """Say whether the next bytes can only be inside of a body whose length is known, and count them then.
 

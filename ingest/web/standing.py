@@ -23,10 +23,16 @@ class Standing:
         self._again: Again | None = scope["state"].get("again")
         self._checked_at = trio.current_time()
 
+    @property
+    def is_fresh(self) -> bool:
+        """Whether nothing is to be looked at yet."""
+        return self._again is None or trio.current_time() - self._checked_at < RECHECK_S
+
     async def lasts(self) -> bool:
         """Say whether whoever sent the request would be let in again. A database that is away is no reason to part."""
-        if self._again is None or trio.current_time() - self._checked_at < RECHECK_S:
+        if self.is_fresh:
             return True
+        assert self._again is not None
         self._checked_at = trio.current_time()
         try:
             await self._again()

@@ -11,6 +11,7 @@ import re
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -22,6 +23,7 @@ from ingest.errors import IngestError, RequestError, UnavailableError
 from ingest.job import FINAL
 from ingest.watching import Reader, Tidings, Watching
 from ingest.web.answers import BASE, Answer, problem_answer
+from ingest.web.atonce import at_once_of
 from ingest.web.body import Body
 from ingest.web.options import job_id_from, query
 from ingest.web.problems import http_problem, internal_problem, problem
@@ -76,7 +78,7 @@ class Streams:
         if scope["type"] == "http":
             body = Body(receive, limit_bytes=BODY_BYTES, idle_s=BODY_S)
             await body.discard(limit_bytes=BODY_BYTES, limit_s=BODY_S)
-            await self._serve(scope, EventStream(body, send), _last_event_id(scope["headers"]))
+            await self._serve(scope, EventStream(body, send, at_once_of(scope)), _last_event_id(scope["headers"]))
         elif scope["type"] == "websocket":
             await self._serve(scope, Socket(receive, send), 0)
 
@@ -127,12 +129,12 @@ class Streams:
     async def _tell(self, admitted: Admitted, teller: Teller, seen: int) -> None:
         """Tell what there is until the job, the service or the right to read ends: one state at least, then goodbye."""
         tidings: Tidings | None = admitted.first
-        number = seen
+        numbers = Numbers(seen)
+        admitted.reader.at_once = partial(self._tell_at_once, admitted.standing, teller, numbers)
         while await admitted.standing.lasts():
             if tidings is not None:
-                number = max(number + 1, time.time_ns() // 1000)
-                await teller.tell(tidings, number)
-                if tidings.view is None or tidings.view.status in FINAL:
+                await teller.tell(tidings, numbers.next())
+                if is_last(tidings):
                     return
             elif not self._draining.is_set():
                 await teller.heartbeat()
@@ -141,6 +143,29 @@ class Streams:
                 return
             tidings = await admitted.reader.next(HEARTBEAT_S)
         await teller.dismiss()
+
+    def _tell_at_once(self, standing: Standing, teller: Teller, numbers: Numbers, tidings: Tidings) -> bool:
+        """Tell what is neither the end nor in need of a look at the key, for a client whose task only waits."""
+        if is_last(tidings) or self._draining.is_set() or not standing.is_fresh:
+            return False
+        return teller.tell_at_once(tidings, numbers.next())
+
+
+class Numbers:
+    """The numbers of a stream's events: microseconds since 1970, or more; they grow, and go on from what was `seen`."""
+
+    def __init__(self, seen: int) -> None:
+        self._last = seen
+
+    def next(self) -> int:
+        """Return the next one."""
+        self._last = max(self._last + 1, time.time_ns() // 1000)
+        return self._last
+
+
+def is_last(tidings: Tidings) -> bool:
+    """Tell whether nothing follows: the job has ended or is gone."""
+    return tidings.view is None or tidings.view.status in FINAL
 
 
 async def _end_with_client(teller: Teller, telling: trio.CancelScope) -> None:

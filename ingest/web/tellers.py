@@ -12,6 +12,7 @@ from ingest.job import FINAL
 from ingest.watching import Tidings
 from ingest.web.answering import respond
 from ingest.web.answers import Answer, encode, job_body
+from ingest.web.atonce import AtOnce
 from ingest.web.body import Body
 
 # Closed at the end: a client that comes back should get a new connection, to a process that does not stop.
@@ -39,6 +40,9 @@ class Teller(Protocol):
 
     async def tell(self, tidings: Tidings, number: int) -> None:
         """Tell how the job stands, under a number that grows."""
+
+    def tell_at_once(self, tidings: Tidings, number: int) -> bool:
+        """Tell the same without waiting; False where that cannot be, which may have told it in part."""
 
     async def heartbeat(self) -> None:
         """Show that the connection lives."""
@@ -72,9 +76,10 @@ def event_data(tidings: Tidings) -> bytes:
 class EventStream:
     """Server-sent events, as `EventSource` reads them."""
 
-    def __init__(self, body: Body, send: ASGISendCallable) -> None:
+    def __init__(self, body: Body, send: ASGISendCallable, send_at_once: AtOnce | None = None) -> None:
         self._body = body
         self._send = send
+        self._send_at_once = send_at_once
         self._preface = b"retry: %d\n\n" % RETRY_MS  # goes with what is told first: each send costs a system call
 
     async def begin(self) -> None:
@@ -88,8 +93,11 @@ class EventStream:
 
     async def tell(self, tidings: Tidings, number: int) -> None:
         """Send an event with JOB as its data."""
-        name = event_name(tidings).encode()
-        await self._write(b"event: %s\nid: %d\ndata: %s\n\n" % (name, number, event_data(tidings)))
+        await self._write(_event(tidings, number))
+
+    def tell_at_once(self, tidings: Tidings, number: int) -> bool:
+        """Send the same where the connection can; what went in part goes on with the next, and is told again."""
+        return self._send_at_once is not None and self._send_at_once(_event(tidings, number))
 
     async def heartbeat(self) -> None:
         """Send a comment, which clients drop."""
@@ -116,6 +124,10 @@ class EventStream:
         await self._send({"type": "http.response.body", "body": preface + data, "more_body": True})
 
 
+def _event(tidings: Tidings, number: int) -> bytes:
+    return b"event: %s\nid: %d\ndata: %s\n\n" % (event_name(tidings).encode(), number, event_data(tidings))
+
+
 class Socket:
     """A WebSocket: each message is a JSON object with `event` and, where there is one, `id` and `data`."""
 
@@ -139,6 +151,10 @@ class Socket:
         """Send a message with JOB as its data."""
         data = event_data(tidings).decode()
         await self._write(f'{{"event": "{event_name(tidings)}", "id": {number}, "data": {data}}}')
+
+    def tell_at_once(self, tidings: Tidings, number: int) -> bool:
+        """Do nothing: a message goes through the protocol's own machinery."""
+        return False
 
     async def heartbeat(self) -> None:
         """Send a message that says nothing: pages cannot see pings."""
