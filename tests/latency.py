@@ -95,9 +95,9 @@ def compare(client: Client, dsn: str, path: Path, streams: int, rounds: int) -> 
     """Load a file again and again, every other time with readers along; print what they cost."""
     alone, along = [], []
     load(client, dsn, path, 0)  # the first one finds cold caches
-    for _ in range(rounds):
-        alone.append(load(client, dsn, path, 0))
-        along.append(load(client, dsn, path, streams))
+    for number in range(rounds):  # by turns also of who goes first: the second load finds what the first has left
+        for taken, readers in ((alone, 0), (along, streams))[:: -1 if number % 2 else 1]:
+            taken.append(load(client, dsn, path, readers))
     show("GET /jobs/{id} while it is loaded", [ms for each in alone for ms in each.reads_ms])
     show(f"GET /jobs/{{id}} with {streams} streams", [ms for each in along for ms in each.reads_ms])
     slower = [after.seconds / before.seconds for before, after in zip(alone, along, strict=True)]
