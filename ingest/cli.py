@@ -120,6 +120,7 @@ def _listening(command: Callable[..., None]) -> Callable[..., None]:
 def _serve(host: str | None, port: int | None, *, api: bool, worker: bool) -> None:
     settings = read_settings(host=host, port=port)
     logs.configure(settings.log_level, settings.log_format)
+    memory.put_off_collecting()
     # What there is to import takes as long as the start of PostgreSQL, so it is imported meanwhile.
     with ThreadPoolExecutor(max_workers=1) as beside:
         importing = beside.submit(import_module, "ingest.service")

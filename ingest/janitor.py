@@ -30,6 +30,8 @@ ROUND_S = 5.0
 ENDED_AGE_S = 60.0
 UNKNOWN_AGE_S = 24 * 3600.0
 SWEEP_EVERY_ROUNDS = 6
+# What is looked for has been silent for minutes, and each look costs the database a query when nothing else happens.
+END_UPLOADS_EVERY_ROUNDS = 3
 FORGET_WORKERS_S = 3600.0
 
 
@@ -39,7 +41,8 @@ async def run(work: Work) -> None:
     while True:
         try:
             await _rescue(work)
-            await _end_uploads(work)
+            if rounds % END_UPLOADS_EVERY_ROUNDS == 0:
+                await _end_uploads(work)
             if rounds % SWEEP_EVERY_ROUNDS == 0:
                 await _forget_workers(work, [])
                 await _sweep(work)
