@@ -8,7 +8,8 @@ From the socket inwards:
 `requests`   what every response carries: the id of its request, security headers
 `guard`      who may pass: `access` has all routes, `auth` checks keys, `metering` counts bytes and `buckets` rates
 `uploads`    raw and multipart bodies (`body`, `form`, `multipart`), read with back-pressure into `receiving`
-`stream`     live progress to whoever reads along; `tellers` says it as server-sent events or by WebSocket
+`stream`     live progress to whoever reads along; `tellers` says it as server-sent events or by WebSocket,
+             to many at once by `atonce`
 `api`        the JSON routes over jobs and datasets; `health` what probes ask for
 `control`    the routes that change a job
 `metrics`    what Prometheus asks for; `routes` the templates that its labels are made of

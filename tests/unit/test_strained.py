@@ -57,6 +57,7 @@ def test_rejects_are_made_for_as_many_as_there_is_room_for() -> None:
     given = of_lines([b"1,2,3"] * 5 + [b"1,2"], b"\n")
     data, kept, rejects = strain(given, 2)
     assert (data, kept.tolist(), [reject.line for reject in rejects]) == (b"1,2\n", [5], [10, 11])
+    assert strain(given, 0)[2] == []
 
 
 @pytest.mark.parametrize("lines", [[b"1", b'"a\nb",2'], [b"1,2"]])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -10,6 +11,7 @@ from uuid import uuid4
 
 import pytest
 import trio
+import trio.testing
 from trio_websocket import ConnectionClosed, WebSocketConnection
 
 from ingest import watching
@@ -245,6 +247,61 @@ async def test_a_slow_reader_slows_nobody_and_is_cut(impatient: None, web: Web, 
             show(web, replace(view, status=JobState.COMPLETED))
             assert (await anext(events)).name == "completed"
     assert told > 5
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Whether each event could be sent without its reader's task, in their order."""
+    found: list[bool] = []
+    send = edge.Connection.send_at_once
+
+    def noted(connection: edge.Connection, data: bytes) -> bool:
+        found.append(send(connection, data))
+        return found[-1]
+
+    monkeypatch.setattr(edge.Connection, "send_at_once", noted)
+    return found
+
+
+async def test_readers_that_wait_are_told_without_their_tasks(at_once: list[bool], web: Web) -> None:
+    """All but the first event and the last."""
+    view = JOB(progress=0.0)
+    show(web, view)
+    with trio.fail_after(PATIENCE_S):
+        async with reading(f"{web.address.url}{BASE}/jobs/{view.id}/stream") as events:
+            await anext(events)
+            for told in range(1, 4):
+                await trio.testing.wait_all_tasks_blocked()
+                show(web, replace(view, progress=told / 10))
+                assert (await anext(events)).job["progress"] == told / 10
+            show(web, replace(view, status=JobState.COMPLETED))
+            assert [event.name async for event in events] == ["completed"]
+    assert at_once == [True] * 3
+
+
+async def test_what_goes_out_in_part_goes_on_before_all_else(
+    at_once: list[bool], web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A socket that has room for a half: the event comes whole, and once more."""
+    view, write = JOB(progress=0.0), os.write
+
+    def half(fd: int, data: bytes) -> int:
+        return write(fd, data[: len(data) // 2] if b'"progress": 0.1' in data and len(at_once) == 0 else data)
+
+    monkeypatch.setattr(edge.os, "write", half)
+    show(web, view)
+    with trio.fail_after(PATIENCE_S):
+        async with reading(f"{web.address.url}{BASE}/jobs/{view.id}/stream") as events:
+            await anext(events)
+            await trio.testing.wait_all_tasks_blocked()
+            show(web, replace(view, progress=0.1))
+            seen = [await anext(events), await anext(events)]
+            show(web, replace(view, status=JobState.COMPLETED))
+            seen += [event async for event in events]
+    assert [event.job["progress"] for event in seen[:2]] == [0.1, 0.1]
+    assert [event.name for event in seen] == ["progress", "progress", "completed"]
+    assert int(seen[0].id) < int(seen[1].id)
+    assert at_once == [False]
 
 
 async def test_a_stalled_reader_does_not_hold_up_the_stop(web: Web, quick: None) -> None:
