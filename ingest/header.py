@@ -11,7 +11,7 @@ from ingest.encodings import UTF_8
 from ingest.errors import FileError
 from ingest.reading.batches import BatchCut
 from ingest.reading.kinds import refuse_other_encodings, refuse_other_kinds
-from ingest.reading.names import check_width, read_names, refuse_bare_cr
+from ingest.reading.names import check_width, read_loosely, read_names, refuse_bare_cr
 from ingest.reading.tokens import tokens
 from ingest.reading.transcoding import sent_length
 from ingest.splitter import Block, Splitter
@@ -20,6 +20,9 @@ from ingest.splitter import Block, Splitter
 SNIFF_BYTES = 4096
 
 BOM = b"\xef\xbb\xbf"
+
+# What is said of a header in which a quote is open.
+OPEN_QUOTE = ("E_QUOTE_OPEN", "E_RECORD_TOO_LARGE")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +98,11 @@ class HeaderReader:
         """
         if header := self._scan():
             return header
-        for cut in self._splitter.finish():
+        try:
+            cuts = self._splitter.finish()
+        except FileError as error:
+            return self._loosely(error)
+        for cut in cuts:
             if cut.records and (header := self._take(cut)):
                 return header
         is_behind_preamble = self._skipped == self._dialect.skip_rows
@@ -112,7 +119,11 @@ class HeaderReader:
             # In small pieces, because each record of a piece would be a batch; the first ones are all that is wanted.
             piece = bytes(self._held[self._scanned : self._scanned + SNIFF_BYTES])
             self._scanned += len(piece)
-            for cut in self._split(piece):
+            try:
+                cuts = self._split(piece)
+            except FileError as error:
+                return self._loosely(error)
+            for cut in cuts:
                 if not cut.records:
                     self._let_go(self._split_from + cut.end, cut.lines)
                 elif header := self._take(cut):
@@ -176,8 +187,26 @@ class HeaderReader:
         self._let_go(end, cut.lines)
         if len(self._rows) < self._dialect.header_rows:
             return None
-        names = read_names(self._rows, self._dialect, line=self._row_line)
+        names = read_names(self._rows, self._dialect, line=self._row_line, width=self._next_width())
         return self._header(names, len(names))
+
+    def _loosely(self, error: FileError) -> Header:
+        """Return the header that is the first line held, with an open quote as text. Raises `error` if it is none."""
+        end = self._held.find(self._newline) + 1
+        record = bytes(self._held[:end]).strip(b"\r\n")
+        if error.code not in OPEN_QUOTE or self._dialect.header_rows != 1 or not record:
+            raise error
+        names = read_loosely(record, self._dialect, line=self._line, width=self._next_width(end))
+        if names is None:
+            raise error
+        self._rows, self._row_line = [record], self._line
+        self._let_go(self._held_from + end, 1)
+        return self._header(names, len(names))
+
+    def _next_width(self, start: int = 0) -> int:
+        """Return how many fields the line has that begins at byte `start` of those held; 0 if it does not end there."""
+        end = self._held.find(self._newline, start)
+        return len(self._fields(bytes(self._held[start:end]).strip(b"\r\n"))) if end > start else 0
 
     def _record(self, stretch: bytes, cut: BatchCut) -> bytes:
         """Return the record at the end of a stretch, which may begin with blank lines and comments."""

@@ -27,17 +27,39 @@ def refuse_bare_cr(record: bytes, dialect: Dialect) -> None:
         raise FileError("the lines end in CR alone: convert the line ends to LF", code="E_LINE_END", line=1)
 
 
-def read_names(rows: Sequence[bytes], dialect: Dialect, *, line: int) -> tuple[str, ...]:
+def read_names(rows: Sequence[bytes], dialect: Dialect, *, line: int, width: int = 0) -> tuple[str, ...]:
     """Return the names in the header records, in NFC and without what surrounds them invisibly.
 
     Of several records, what they say of a column is joined by blanks. Names that the dialect gives stand for them all;
-    an empty one is a column to skip. `line` is the physical line of the first record.
+    an empty one is a column to skip. `line` is the physical line of the first record, `width` the number of fields of
+    the record behind the header, 0 if it is not known: where ragged records are not all rejected, a delimiter too many
+    in the header makes no column.
 
     Raises FileError: E_ENCODING, E_HEADER (not CSV), E_HEADER_EMPTY (a name is missing), E_TOO_MANY_COLUMNS, and
     E_HEADER_MISMATCH for the line by which Excel is told the delimiter, or when the dialect names too few or too many.
     """
     found = [_read_row(row, dialect, line) for row in rows]
     names = found[0] if len(found) == 1 else [_joined(parts) for parts in zip_longest(*found, fillvalue="")]
+    if dialect.on_ragged != "reject" and len(names) > width == sum(map(bool, map(tidy, names))):
+        names = [name for name in names if tidy(name)]
+    return _checked(names, dialect, line)
+
+
+def read_loosely(record: bytes, dialect: Dialect, *, line: int, width: int) -> tuple[str, ...] | None:
+    """Return the names in a header in which a quote is open, for a dialect that keeps such quotes; None if it has no
+    such reading: what stands between delimiters, as many times as the record behind it has fields (`width`).
+
+    Raises what `read_names` does.
+    """
+    delimiter, quote = dialect.delimiter.encode(), dialect.quote.encode()
+    pieces = record.split(delimiter)
+    if dialect.on_quote != "keep" or len(pieces) != width:
+        return None
+    inner = [p[1:-1] if len(p) > 1 and p.startswith(quote) and p.endswith(quote) else p for p in pieces]
+    return _checked([piece.decode("utf-8", "replace") for piece in inner], dialect, line)
+
+
+def _checked(names: Sequence[str], dialect: Dialect, line: int) -> tuple[str, ...]:
     check_width(len(names), dialect, line)
     if dialect.columns:
         return dialect.columns

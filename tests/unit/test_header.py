@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -18,9 +19,11 @@ from ingest.header import Header, HeaderReader
 COMMA = Dialect()
 
 
-def read(data: bytes, *, blocks: list[int] | None = None, max_record_bytes: int = 10_000) -> tuple[Header, bytes]:
+def read(
+    data: bytes, *, blocks: list[int] | None = None, max_record_bytes: int = 10_000, dialect: Dialect = COMMA
+) -> tuple[Header, bytes]:
     """Read a header the way an upload does; return it and all that follows it."""
-    reader = HeaderReader(COMMA, max_record_bytes=max_record_bytes)
+    reader = HeaderReader(dialect, max_record_bytes=max_record_bytes)
     bounds = [0, *sorted(blocks or []), len(data)]
     pieces = [data[start:end] for start, end in pairwise(bounds)]
     for number, piece in enumerate(pieces):
@@ -164,6 +167,49 @@ def test_an_open_quote_in_the_header_is_named() -> None:
     """The line is that of the quote."""
     error = refusal(b'\n\nid,"name\n1,x\n')
     assert (error.code, error.facts) == ("E_QUOTE_OPEN", {"line": 3})
+
+
+LENIENT = Dialect(on_ragged="merge", on_quote="keep")
+
+
+@pytest.mark.parametrize("line", [b",a,b", b"a,,b", b"a,b,"])
+def test_a_delimiter_too_many_in_the_header_makes_no_column(line: bytes) -> None:
+    """Where ragged records are not all rejected, and the record behind it has as many fields as there are names."""
+    header, rest = read(line + b"\n1,2\n", dialect=LENIENT)
+    assert (header.names, header.width, rest, header.next_line) == (("a", "b"), 2, b"1,2\n", 2)
+    assert refusal(line + b"\n1,2\n").code == "E_HEADER_EMPTY"
+
+
+@pytest.mark.parametrize("data", [b",a,b\n0,1,2\n", b",a,b\n", b",a,b\n1,2", b"a,b,\n1,2,\n"])
+def test_a_column_of_records_without_a_name_is_refused_all_the_same(data: bytes) -> None:
+    """What pandas writes: to drop the name alone would move all values into other columns."""
+    with pytest.raises(FileError, match="E_HEADER_EMPTY"):
+        read(data, dialect=LENIENT)
+
+
+def test_names_that_are_told_stand_for_a_header_with_a_delimiter_too_many() -> None:
+    header, _ = read(b"x,,y\n1,2\n", dialect=replace(LENIENT, columns=("a", "b")))
+    assert header.names == ("a", "b")
+
+
+@pytest.mark.parametrize("behind", [b"1,2,3\n", b'1,"2,5",3\n4,5,6\n'])
+def test_an_open_quote_in_the_header_may_be_kept(behind: bytes) -> None:
+    """It is a part of the name, the header ends with its line, and what follows are records."""
+    header, rest = read(b'a,"b,"c"\r\n' + behind, dialect=LENIENT)
+    assert (header.names, rest, header.next_line, header.end) == (("a", '"b', "c"), behind, 2, 10)
+
+
+def test_an_open_quote_is_kept_however_long_the_file_is() -> None:
+    """What is held of it until then is bounded, and nothing is lost."""
+    behind = b"1,2,3\n" * 5000
+    header, rest = read(b'a,"b,c\n' + behind, dialect=LENIENT, blocks=[*range(1000, 30_000, 1000)])
+    assert (header.names, rest) == (("a", '"b', "c"), behind)
+
+
+@pytest.mark.parametrize("data", [b'a,"b,c\n1,2\n', b'a,"b,c\n', b'\na,"b,c\n1,2,3\n'])
+def test_an_open_quote_in_a_header_that_does_not_fit_its_records_is_named(data: bytes) -> None:
+    with pytest.raises(FileError, match="E_QUOTE_OPEN"):
+        read(data, dialect=LENIENT)
 
 
 def test_a_header_that_is_not_csv_is_refused() -> None:
