@@ -62,7 +62,8 @@ SELECT ingest.fail_chunk($1, $2, $3, $4, $5, $6, $7);
 SELECT ingest.rescue_chunks($1, $2, $3);
 
 -- name: register_worker
-INSERT INTO ingest.workers (id, host, pid, version) VALUES ($1, $2, $3, $4);
+-- Once more where the answer to the first time was lost.
+INSERT INTO ingest.workers (id, host, pid, version) VALUES ($1, $2, $3, $4) ON CONFLICT (id) DO NOTHING;
 
 -- name: unregister_worker
 SELECT ingest.unregister_worker($1);

@@ -23,6 +23,7 @@ WIDTH = 120
 # Defaults that the README says in words.
 IN_WORDS = {
     "WORKER_CONCURRENT_BATCHES": "processors + 1, to 16",
+    "WORKER_BATCH_BYTES": "8388608; 2097152 for what is not only copied",
     "DATABASE_URL": "embedded",
     "STORAGE_URL": "in `INGEST_HOME`",
     "INGEST_DATASETS": "none",

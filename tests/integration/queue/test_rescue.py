@@ -171,6 +171,14 @@ async def test_a_rescue_races_a_finish(database: Database, psql: Psql) -> None:
         psql("delete from ingest.jobs")
 
 
+async def test_a_worker_whose_registration_got_no_answer_registers_again(database: Database, psql: Psql) -> None:
+    """The database may have heard it before it went away."""
+    queue = Queue(database, uuid4())
+    for _ in range(2):
+        await queue.register("here", 1, "0")
+    assert psql("select id from ingest.workers").split() == [str(queue.worker_id)]
+
+
 async def test_silent_workers_are_forgotten(database: Database, psql: Psql) -> None:
     """Not while they hold a chunk, not while they are heard of; those found dead at once."""
     await make_job(database, [ONE])
