@@ -55,6 +55,15 @@ def from_postgres(error: asyncpg.PostgresError) -> DatabaseError:
     )
 
 
+def without_frames(error: asyncpg.PostgresError) -> asyncpg.PostgresError:
+    """Return an error about a record without its traceback, which says nothing new; others as they are.
+
+    It and what carried the error out of asyncio hold each other, and with them the batch, until the next collection of
+    garbage: where every batch fails, that is more memory than all else.
+    """
+    return error.with_traceback(None) if kind_of(error.sqlstate or "") is RowError else error
+
+
 @contextmanager
 def mapped() -> Iterator[None]:
     """Raise the project's errors in place of asyncpg's and the network's, the cause kept."""
@@ -63,7 +72,7 @@ def mapped() -> Iterator[None]:
     except IngestError:
         raise
     except asyncpg.PostgresError as error:
-        raise from_postgres(error) from error
+        raise from_postgres(error) from without_frames(error)
     except (asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
         # asyncpg raises these for a connection that was just lost; used wrongly by us they would show in every test.
         raise UnavailableError(

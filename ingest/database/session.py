@@ -17,7 +17,7 @@ import trio_asyncio
 from asyncpg import Record as Record
 
 from ingest.database.bulk import copy_source
-from ingest.database.errors import from_postgres
+from ingest.database.errors import from_postgres, without_frames
 from ingest.database.slots import Slots
 from ingest.errors import PermanentError, RowError
 
@@ -149,8 +149,7 @@ class Session:
         try:
             tag = await self._connection._copy_in(sql, copy_source(self._connection, data), None)
         except asyncpg.PostgresError as error:
-            # Its traceback forms a cycle with the future that brought it, which would keep the batch for a good while.
-            raise error.with_traceback(None)  # noqa: B904 - it is the same error
+            raise without_frames(error)  # noqa: B904 - it is the same error
         finally:
             connection.copy_notices = None
         return CopyResult(rows=int(tag.rsplit(" ", 1)[-1]), notices=tuple(map(Notice, notices)))

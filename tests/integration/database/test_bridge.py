@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 from collections.abc import Awaitable, Callable
 
 import asyncpg
@@ -124,6 +125,22 @@ async def test_cancelled_in_the_middle_of_a_copy(database: Database, psql: Psql)
     assert await database.value("SELECT count(*) FROM t") == 0
     await until(database, "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'", 0)
     await until(database, BACKENDS, database.statistics().open)
+
+
+@pytest.mark.parametrize("rows", [100, 200_000])
+async def test_a_copy_that_fails_keeps_its_bytes_no_longer(database: Database, psql: Psql, rows: int) -> None:
+    """Until the next collection of garbage they would pile up where every batch fails; by both ways that bytes go."""
+    psql("create table t (a int)")
+    data = b"1,2\n" * rows
+    gc.collect()
+    gc.disable()
+    try:
+        before = sys.getrefcount(data)
+        with pytest.raises(RowError):
+            await database.transact(lambda session: session.copy("COPY t FROM STDIN (FORMAT csv)", data))
+        assert sys.getrefcount(data) == before
+    finally:
+        gc.enable()
 
 
 async def test_cancelled_while_it_waits_for_a_connection(dsn: str) -> None:
