@@ -16,6 +16,7 @@ from ingest.batch import Batch
 from ingest.chunk import BatchRange, Chunk
 from ingest.loading import screen
 from ingest.order import Order
+from ingest.storage import ObjectReader
 from ingest.work import Work
 
 
@@ -40,16 +41,18 @@ async def run(
                     return False
                 if stretch.start in committed:
                     continue
-                batch = await source.read_as(
-                    chunk.cut.object_offset + stretch.start,
-                    stretch.end - stretch.start,
-                    partial(as_batch, chunk, stretch),
-                )
+                batch = await read_batch(source, chunk, stretch)
                 account.read()
                 order.add(stretch.start)
                 hire()
                 await send.send(batch)
     return True
+
+
+async def read_batch(source: ObjectReader, chunk: Chunk, stretch: BatchRange) -> Batch:
+    """Read one batch of a chunk from the object it is in. Raises what the object's reader raises."""
+    start, length = chunk.cut.object_offset + stretch.start, stretch.end - stretch.start
+    return await source.read_as(start, length, partial(as_batch, chunk, stretch))
 
 
 def as_batch(chunk: Chunk, stretch: BatchRange, data: bytes, *, is_all: bool = False) -> Batch:

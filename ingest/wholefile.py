@@ -8,7 +8,6 @@ next try begins anew. Rejects are written beside the transaction, so that they a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 
 import structlog
 import trio
@@ -22,7 +21,7 @@ from ingest.errors import FileError, RowError
 from ingest.job import JobMode
 from ingest.ledger import finish_whole, pass_fence
 from ingest.loading import begin_whole, isolate_within, load_within, way_of, write_rejects
-from ingest.reader import as_batch
+from ingest.reader import read_batch
 from ingest.reject import Reject
 from ingest.work import Work
 
@@ -61,10 +60,7 @@ async def _read(chunks: Sequence[Chunk], work: Work, send: trio.MemorySendChanne
                 for stretch in chunk.ranges():
                     if work.stop.is_set():
                         return
-                    batch = await source.read_as(
-                        chunk.cut.object_offset + stretch.start, stretch.end - stretch.start,
-                        partial(as_batch, chunk, stretch),
-                    )  # fmt: skip
+                    batch = await read_batch(source, chunk, stretch)
                     account.read()
                     await send.send(batch)
 

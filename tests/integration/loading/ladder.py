@@ -9,11 +9,13 @@ from typing import Any
 from uuid import uuid4
 
 import asyncpg
+import pytest
 
 from ingest.batch import Batch, BatchResult
 from ingest.chunk import Chunk
 from ingest.database import Database, Session, column_list, quoted
 from ingest.errors import RowError
+from ingest.loading import isolated as ways
 from ingest.loading import load_isolated, load_whole
 from ingest.loading.staging import copy_options
 from ingest.queue import Queue
@@ -46,6 +48,21 @@ class Loaded:
                 (reject["code"], reject["sqlstate"], reject["column_name"], reject["value"])
             )
         return found
+
+
+def outcomes_of(monkeypatch: pytest.MonkeyPatch, way: str) -> list[bool]:
+    """Note whether each batch goes by one way of `isolated`: one that always fails would be made good by the others."""
+    found: list[bool] = []
+    copy = getattr(ways, way)
+
+    async def noted(session: Session, batch: Batch, room: int) -> BatchResult:
+        found.append(False)
+        result: BatchResult = await copy(session, batch, room)
+        found[-1] = True
+        return result
+
+    monkeypatch.setattr(ways, way, noted)
+    return found
 
 
 async def load(

@@ -4,31 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from ingest.batch import Batch, BatchResult
-from ingest.database import Database, Session
-from ingest.loading import isolated
+from ingest.database import Database
 from ingest.loading.isolated import TAKEN_KEY
-from ingest.loading.sifted import copy_sifted
 from tests.conftest import Psql
 from tests.integration.build import spec
-from tests.integration.loading.ladder import load, rows
+from tests.integration.loading.ladder import load, outcomes_of, rows
 
 OF = spec(("a", "integer"), ("b", "integer"), ("c", "numeric(5,2)"))
 
 
 @pytest.fixture
 def outcomes(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Whether each batch could be sifted, in their order: a way that always fails would be made good by the others."""
-    found: list[bool] = []
-
-    async def noted(session: Session, batch: Batch, room: int) -> BatchResult:
-        found.append(False)
-        result = await copy_sifted(session, batch, room)
-        found[-1] = True
-        return result
-
-    monkeypatch.setattr(isolated, "copy_sifted", noted)
-    return found
+    """Whether each batch could be sifted, in their order."""
+    return outcomes_of(monkeypatch, "copy_sifted")
 
 
 async def sift(

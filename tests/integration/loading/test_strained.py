@@ -4,30 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from ingest.batch import Batch, BatchResult
-from ingest.database import Database, Session
-from ingest.loading import isolated
-from ingest.loading.strained import copy_strained
+from ingest.database import Database
 from tests.conftest import Psql
 from tests.integration.build import spec
-from tests.integration.loading.ladder import load, rows
+from tests.integration.loading.ladder import load, outcomes_of, rows
 
 OF = spec(("a", "integer"), ("b", "text"))
 
 
 @pytest.fixture
 def outcomes(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Whether each batch could be strained: a way that always fails would be made good by the others."""
-    found: list[bool] = []
-
-    async def noted(session: Session, batch: Batch, room: int) -> BatchResult:
-        found.append(False)
-        result = await copy_strained(session, batch, room)
-        found[-1] = True
-        return result
-
-    monkeypatch.setattr(isolated, "copy_strained", noted)
-    return found
+    """Whether each batch could be strained, in their order."""
+    return outcomes_of(monkeypatch, "copy_strained")
 
 
 async def strain(database: Database, psql: Psql, table: str, data: bytes) -> tuple[list[str], dict[int, list[str]]]:
