@@ -52,7 +52,7 @@ class Reader:
     """One reader's slot: it holds the latest tidings only, so whoever is slow misses some and holds up nobody."""
 
     def __init__(self) -> None:
-        # Tells the reader without its task, if that can be done at once; hundreds who wait are told at half the cost.
+        # Tells the reader without its task, if that can be done at once; hundreds who wait cost a quarter less.
         self.at_once: Callable[[Tidings], bool] | None = None
         self._tidings: Tidings | None = None
         self._wake = Wake()

@@ -53,7 +53,7 @@ def read_loosely(record: bytes, dialect: Dialect, *, line: int, width: int) -> t
     """
     delimiter, quote = dialect.delimiter.encode(), dialect.quote.encode()
     pieces = record.split(delimiter)
-    if dialect.on_quote != "keep" or len(pieces) != width:
+    if dialect.on_quote != "keep" or not quote or len(pieces) != width:
         return None
     inner = [p[1:-1] if len(p) > 1 and p.startswith(quote) and p.endswith(quote) else p for p in pieces]
     return _checked([piece.decode("utf-8", "replace") for piece in inner], dialect, line)
