@@ -99,25 +99,26 @@ class Intake:
             chunks = self.begin(header, cutter_for(header)) + self._rest()
         return chunks + self.finish()
 
-    def take(self, block: Block) -> Found:
+    def take(self, blocks: Sequence[Block]) -> Found:
         """Take the next bytes as they were sent, and what they hold first."""
-        if len(block) < BESIDE_BYTES:
-            self._hashes.update(block)
-            self._unpacker.feed(block)
-            return self.take_piece()
-        hashing = self._beside.submit(self._hashes.update, block)
+        if sum(map(len, blocks)) < BESIDE_BYTES:
+            self._hash(blocks)
+            return self._take(blocks)
+        hashing = self._beside.submit(self._hash, blocks)
         try:
-            self._unpacker.feed(block)
-            return self.take_piece()
+            return self._take(blocks)
         finally:
             hashing.result()
 
     def take_piece(self) -> Found:
-        """Go on with what the last block holds."""
+        """Go on with what the last blocks hold."""
         piece = self._unpacker.next()
         if self._cutter is None:
             return self._opening.feed(piece)
-        return self._cut(self._cutter, self._opening.text(piece))
+        chunks = self._cut(self._cutter, self._opening.text(piece))
+        while self._unpacker.more and self._unpacker.compression is None:
+            chunks += self._cut(self._cutter, self._opening.text(self._unpacker.next()))
+        return chunks
 
     def begin(self, header: Header, cutter: Cutter) -> list[ChunkCut]:
         """Cut what comes after the header; returns what the bytes behind it are enough for."""
@@ -149,6 +150,15 @@ class Intake:
         self._beside.shutdown()
         if self._cutter is not None:
             self._cutter.discard()
+
+    def _hash(self, blocks: Sequence[Block]) -> None:
+        for block in blocks:
+            self._hashes.update(block)
+
+    def _take(self, blocks: Sequence[Block]) -> Found:
+        for block in blocks:
+            self._unpacker.feed(block)
+        return self.take_piece()
 
     def _rest(self) -> list[ChunkCut]:
         assert self._cutter is not None

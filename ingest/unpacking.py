@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import bz2
 import zlib
+from collections import deque
 from typing import Protocol
 
 from backports import zstd
@@ -105,6 +106,7 @@ class Unpacker:
         self.bytes_out = 0
         self._max_bytes = max_bytes
         self._max_ratio = max_ratio
+        self._plain = deque[Block]()  # what was fed, of a file that is not compressed
         self._input = bytearray()
         self._at = 0  # up to where a member has taken the input
         self._ended = False
@@ -117,13 +119,17 @@ class Unpacker:
     @property
     def more(self) -> bool:
         """Whether `next` has something to do before it needs more input."""
-        if self._member is not None and not (self._member.eof or self._member.needs_input):
+        if self._plain or (self._member is not None and not (self._member.eof or self._member.needs_input)):
             return True
         return self._at < len(self._input) and (self._decided or self._ended)
 
     def feed(self, data: Block) -> None:
-        """Take the next bytes of the file as it was sent."""
+        """Take the next bytes of the file as it was sent; they must not change any more."""
         self.bytes_in += len(data)
+        if self._decided and self.compression is None:
+            if len(data):
+                self._plain.append(data)
+            return
         if self._at:
             del self._input[: self._at]
             self._at = 0
@@ -137,13 +143,13 @@ class Unpacker:
         self.feed(b"")
 
     def next(self) -> Block:
-        """Return the next bytes of the file inside: as many as there are, up to PIECE_BYTES when compressed."""
+        """Return the next bytes of the file inside: at most PIECE_BYTES, or what was fed at once if not compressed."""
         if not self._decided:
             return b""
         if self.compression is None:
-            piece, self._input = self._input, bytearray()
-            self.bytes_out += len(piece)
-            return piece
+            block = self._plain.popleft() if self._plain else b""
+            self.bytes_out += len(block)
+            return block
         piece = self._unpack(self.compression)
         self.bytes_out += len(piece)
         self._check_limits()
@@ -154,6 +160,9 @@ class Unpacker:
     def _decide(self) -> None:
         self.compression = compression_of_bytes(bytes(self._input[:MAGIC_BYTES]))
         self._decided = True
+        if self.compression is None and self._input:
+            self._plain.append(self._input)
+            self._input = bytearray()
 
     def _unpack(self, compression: Compression) -> bytearray:
         piece = bytearray()

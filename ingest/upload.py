@@ -18,6 +18,7 @@ from ingest.admission import Admission, JobRows, Target, too_large
 from ingest.chunk import ChunkCut
 from ingest.cutter import Cutter
 from ingest.errors import DatabaseError, IngestError, RequestError, StorageError
+from ingest.gathering import Gathering
 from ingest.header import SNIFF_BYTES, Header
 from ingest.intake import WHOLE_BYTES, Found, Intake, is_small
 from ingest.job import JobView, Load
@@ -64,7 +65,7 @@ class Upload:
         self._limiter = limiter
         self._job = UploadJob(jobs, begun)
         self._settled = False
-        self._gathered = bytearray()
+        self._gathered = Gathering()
         self._spec = begun.spec if begun else None  # once the header has been accepted by the dataset
         # Whether all bytes are gathered before the first is looked at.
         self._whole = begun is None and is_small(options.bytes_total, chunk_bytes=settings.chunk_bytes)
@@ -90,9 +91,9 @@ class Upload:
         FileError, StorageError, DatabaseError. Cancellation waits for the thread; `abandon` must follow.
         """
         self._count(len(data))
-        self._gathered += data
-        self._whole = self._whole and len(self._gathered) <= WHOLE_BYTES
-        if not self._whole and len(self._gathered) >= (BLOCK_BYTES if self._intake.begun else SNIFF_BYTES):
+        self._gathered.add(data)
+        self._whole = self._whole and self._gathered.size <= WHOLE_BYTES
+        if not self._whole and self._gathered.size >= (BLOCK_BYTES if self._intake.begun else SNIFF_BYTES):
             await self._flush()
         await self._touch()
 
@@ -102,7 +103,7 @@ class Upload:
         Raises RequestError (E_UPLOAD_GONE), DatabaseError, and for the first bytes what `feed` raises. Cancellation as
         there.
         """
-        if self._whole and len(self._gathered) >= SNIFF_BYTES:
+        if self._whole and self._gathered.size >= SNIFF_BYTES:
             self._whole = False
             await self._flush()
         await self._job.stay()
@@ -138,7 +139,8 @@ class Upload:
 
     async def _take_whole(self) -> JobView | None:
         """Take in what was gathered, which is all there is; None when it is compressed and may be much more."""
-        file, self._gathered = self._gathered, bytearray()
+        file = self._gathered.joined()
+        self._gathered.take()
         chunks = await self._in_thread(lambda: self._intake.take_whole(file, self._cutter_for))
         if chunks is None:
             await self._steps(self._intake.take_piece)
@@ -188,9 +190,8 @@ class Upload:
         await self._job.create(new)
 
     async def _flush(self) -> None:
-        block, self._gathered = self._gathered, bytearray()
-        if block:
-            await self._steps(lambda: self._intake.take(block))
+        if blocks := self._gathered.take():
+            await self._steps(lambda: self._intake.take(blocks))
 
     async def _steps(self, first: Callable[[], Found]) -> None:
         """Do a step in the thread, then those that its bytes are good for: a compressed block holds many pieces."""
@@ -227,10 +228,10 @@ class Upload:
 
     async def _make_known(self) -> None:
         """Write the job of a file that was gathered and is broken, if its header is there and fits."""
-        file = self._gathered
+        file = self._gathered.joined()
         with suppress(IngestError):  # the first error is what counts
             if self._spec is None and len(file) >= SNIFF_BYTES:
-                found = await self._in_thread(lambda: self._intake.take(file))
+                found = await self._in_thread(lambda: self._intake.take([file]))
                 if isinstance(found, Header):
                     self._spec = self._admission.plan(found, self._opening.detected)
             if self._spec is not None and not self._job.asked_for:

@@ -32,7 +32,7 @@ LAYERS = {
         "caller", "apikey", "session", "job", "spec", "budget", "formats", "formula", "chunk", "batch", "reject",
         "accounts", "climbing", "throughput", "dialect", "dialectoptions", "encodings", "header", "opening", "splitter", "bits", "settings",
         "variables", "errors", "reading",
-        "compression", "unpacking", "digests", "uploadoptions",
+        "compression", "gathering", "unpacking", "digests", "uploadoptions",
     },
 }  # fmt: skip
 LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names}

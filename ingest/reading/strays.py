@@ -44,19 +44,19 @@ def has_stray_quote(data: bytes, dialect: Dialect) -> bool:
     signs, fences = signs_of(dialect), fences_of(dialect)
     if dialect.escape and dialect.escape.encode() in data:
         return _look(data, signs, fences, False)[0]  # in one piece, so that no escape is cut off
-    start, odd = 0, False
+    start, odd, view = 0, False, memoryview(data)
     while start < len(data):
         # A piece ends with a newline, so that only the parity matters for the next one.
         near = start + PIECE_BYTES
         end = (data.rfind(b"\n", start, near) + 1) or (data.find(b"\n", near) + 1) or len(data)
-        stray, odd = _look(data[start:end], signs, fences, odd)
+        stray, odd = _look(view[start:end], signs, fences, odd)
         if stray:
             return True
         start = end
     return odd
 
 
-def _look(data: bytes, signs: Signs, fences: Fences, odd_before: bool) -> tuple[bool, bool]:
+def _look(data: bytes | memoryview, signs: Signs, fences: Fences, odd_before: bool) -> tuple[bool, bool]:
     """Return whether a piece holds a stray quote, and whether a quote is open at its end."""
     octets = np.frombuffer(data, np.uint8)
     quotes = quotes_of(octets, signs)

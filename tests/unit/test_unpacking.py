@@ -64,6 +64,18 @@ def test_the_bytes_are_the_same_wherever_the_file_is_cut(kind: Compression, data
     assert (out, unpacker.compression, unpacker.bytes_out) == (b"".join(parts), kind, len(out))
 
 
+@given(blocks=st.lists(st.binary(max_size=20), max_size=8))
+def test_blocks_that_were_fed_in_a_row_come_out_in_a_row(blocks: list[bytes]) -> None:
+    """Each as it was, once it is known that the file is not compressed."""
+    unpacker = Unpacker(None, max_bytes=None, max_ratio=None)
+    for block in [b"plain text", *blocks]:
+        unpacker.feed(block)
+    out = []
+    while unpacker.more:
+        out.append(bytes(unpacker.next()))
+    assert out == [b"plain text", *filter(None, blocks)]
+
+
 @given(content=st.binary(max_size=200), cuts=st.lists(st.integers(0, 200), max_size=5))
 def test_what_is_not_compressed_comes_out_as_it_is(content: bytes, cuts: list[int]) -> None:
     """Also when it is shorter than any magic."""
