@@ -23,7 +23,7 @@ MANY, FEW = 0.1, 500
 
 async def copy_direct(session: Session, batch: Batch, opening: str) -> BatchResult:
     """Copy a batch's bytes into its table. Raises RowError when the batch has to be isolated."""
-    if not (may_copy(batch) if batch.is_plain is None else batch.is_plain):
+    if not may_copy(batch):
         raise RowError("the batch holds lines that COPY would misread", sqlstate="22P04")
     spec = batch.chunk.spec
     copied = await session.copy(

@@ -61,7 +61,9 @@ def has_moving_dates(batch: Batch) -> bool:
 
 
 def may_copy(batch: Batch) -> bool:
-    """Tell whether the batch's bytes can go to a COPY into their table as they are."""
+    """Tell whether the bytes of a batch without a plan can go to a COPY into their table as they are."""
+    if batch.is_plain is not None:
+        return batch.is_plain
     if batch.range.blank_lines or (batch.source and batch.source.faults) or _has_stray_quote(batch):
         return False
     return has_plain_words(batch)

@@ -39,6 +39,8 @@ from ingest.reading.records import Records
 
 Flags = np.ndarray[tuple[int], np.dtype[np.bool_]]
 
+# Records in a row whose keys are looked for together first.
+STRETCH = 64
 # Types whose least and greatest value an aggregate tells.
 ORDERED = re.compile(r"(bigint|integer|smallint|numeric|date|timestamp|text|character)\b[^\[]*$")
 
@@ -47,7 +49,7 @@ async def copy_sifted(session: Session, batch: Batch, room: int) -> BatchResult:
     """Load a batch, first the records whose keys are free. Raises RowError when that is not the way for it."""
     if session.server_major < SKIPS_BAD_VALUES_SINCE or not is_one_line_each(batch) or not may_copy(batch):
         raise RowError("the batch is not sifted", sqlstate="22P04")
-    where = located(batch)
+    where = await session.aside(lambda: located(batch))
     rules = await rules_of(session, plan_of(batch).targets)
     free = await _with_free_keys(session, batch, where, rules)
     result = await _copy_only(session, batch, where, np.flatnonzero(free), room)
@@ -94,7 +96,7 @@ async def _with_free_keys(session: Session, batch: Batch, where: Records, rules:
         raise RowError("the table's keys cannot be looked up", sqlstate="22P04")
     columns = [i for i, name in enumerate(names) if any(name in rule.columns for rule in uniques)]
     table, prepare = _key_table([(names[i], spec.columns[i].type) for i in columns])
-    lines = key_lines(batch.data, where, columns, len(names), spec.dialect)
+    lines = await session.aside(lambda: key_lines(batch.data, where, columns, len(names), spec.dialect))
     options = f"{copy_options(spec.dialect)}, FORCE_NOT_NULL (ordinal), ON_ERROR ignore"
     await session.copy(f"{SETTINGS}; {prepare}; COPY {table} FROM STDIN ({options})", lines)
     types = {column.name: column.type for column in spec.columns}
@@ -121,7 +123,7 @@ def _taken(table: str, into: str, uniques: Sequence[TableRule], types: Mapping[s
         # Not EXISTS, which the planner may answer by reading the whole table.
         taken = f"(SELECT true FROM {into} AS t WHERE {match} LIMIT 1)"
         if ORDERED.match(types[rule.columns[0]]):
-            taken = f"CASE WHEN {_overlap(table, into, rule.columns[0])} THEN {taken} END"
+            taken = f"CASE WHEN ordinal / {STRETCH} IN ({_overlapping(table, into, rule.columns[0])}) THEN {taken} END"
         found.append(
             f"SELECT ordinal FROM (SELECT ordinal, row_number() OVER (PARTITION BY {', '.join(keys)} ORDER BY ordinal) "
             f"> 1 OR {taken} AS taken FROM {table} AS s WHERE {given}) AS f WHERE taken"
@@ -129,11 +131,16 @@ def _taken(table: str, into: str, uniques: Sequence[TableRule], types: Mapping[s
     return f"SELECT array_agg(ordinal) FROM ({' UNION '.join(found)}) AS a"
 
 
-def _overlap(table: str, into: str, leading: str) -> str:
-    """Return the condition that the table has a key among the batch's at all, by the first column of the index.
+def _overlapping(table: str, into: str, leading: str) -> str:
+    """Return the query for the stretches of the batch among whose keys the table has one, by the index' first column.
 
-    It has none where a file brings its keys in order; this one look then saves one for each record.
+    Where a file brings its keys in order hardly any has: then this look is the only one for all of a stretch.
     """
     key, column = quoted(f"k:{leading}"), f"t.{quoted(leading)}"
-    least, most = (f"(SELECT {bound}({key}) FROM {table})" for bound in ("min", "max"))
-    return f"(SELECT {column} FROM {into} AS t WHERE {column} >= {least} ORDER BY {column} LIMIT 1) <= {most}"
+    stretches = (
+        f"SELECT ordinal / {STRETCH} AS number, min({key}) AS least, max({key}) AS most FROM {table} "
+        f"GROUP BY ordinal / {STRETCH}"
+    )
+    # Never beyond the stretch: behind it may lie all that other writers have not committed yet, row after row.
+    among = f"(SELECT {column} FROM {into} AS t WHERE {column} BETWEEN least AND most ORDER BY {column} LIMIT 1)"
+    return f"SELECT number FROM ({stretches}) AS stretches WHERE {among} IS NOT NULL"
