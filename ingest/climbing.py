@@ -41,6 +41,9 @@ FIRST_PAUSE, LONGEST_PAUSE = 2, 64
 SAME_TROUBLE_S = 1.0
 # Seconds without any change after trouble, at first and at most.
 FIRST_REST_S, LONGEST_REST_S = 2.0, 60.0
+# A step of the climb that seems to pay, but not by this, is held against what the number before brings once more: loads
+# begin slowly, and one that becomes quicker by itself carried the number up.
+SURE = 1.25
 # How much of the new measurement goes into the mean.
 WEIGHT = 0.3
 
@@ -48,20 +51,22 @@ WEIGHT = 0.3
 class Climber:
     """Decides the number of writers, from `least` to `most`. One task calls `observe`, often; `writers` is in force.
 
-    It is always in one of three states. `climb`: double until that does not pay. `stay`: at the best number known.
-    `trial`: beside it, to see whether the neighbour is better.
+    It is always in one of four states. `climb`: double until that does not pay. `doubt`: back at the number before, to
+    see whether it was the writers. `stay`: at the best number known. `trial`: beside it, to see whether the neighbour
+    is better.
     """
 
     def __init__(self, *, least: int, start: int, most: int) -> None:
         self.writers = start
         self.rate = 0.0  # bytes a second, as last measured
         self._least, self._start, self._most = least, start, most
-        self._state: Literal["climb", "stay", "trial"] = "climb"
+        self._state: Literal["climb", "doubt", "stay", "trial"] = "climb"
         self._knee = most  # the climb ends here, after trouble
         self._base: Level | None = None  # the best number so far; what a trial is compared with
         self._open = Sample()
         self._step = 1  # up or down, for the next trial
         self._first: Level | None = None  # of a trial, which takes two measurements
+        self._doubted: Level | None = None  # the step of the climb that may not have been worth it
         self._settling = 0  # batches that are still to be passed over
         self._pause = self._left = FIRST_PAUSE
         self._strays = 0
@@ -91,6 +96,8 @@ class Climber:
         found = Level(writers=self.writers, rate=window.rate)
         if self._state == "trial":
             return self._judge(found, window.busy)
+        if self._state == "doubt":
+            return self._decide(found, window.busy)
         return self._climb(found, window.busy) if self._state == "climb" else self._stay(found, window.busy)
 
     def _is_resting(self, seconds: float) -> bool:
@@ -113,13 +120,31 @@ class Climber:
         if self._base is not None and found.worth(self._base) < 1:
             self._settle(self._base)
             return self._go(self._base.writers, "return")
+        if self._base is not None and found.rate < SURE * self._base.rate:
+            self._state, self._doubted = "doubt", found
+            return self._go(self._base.writers, "return")
+        return self._climb_on(found, busy)
+
+    def _climb_on(self, found: Level, busy: float) -> Reason | None:
+        """Double again, from a number that is worth it."""
         if busy < LIMITED * found.writers:
             return None
         if found.writers >= self._knee:
             self._settle(found)
-            return None
+            return self._go(found.writers, "climb") if found.writers != self.writers else None
         self._base = found
         return self._go(min(found.writers * 2, self._knee), "climb")
+
+    def _decide(self, again: Level, busy: float) -> Reason | None:
+        """Hold a step against what came before and after it, whose mean is what the same moment would have brought."""
+        assert self._base is not None
+        assert self._doubted is not None
+        before = replace(again, rate=(self._base.rate + again.rate) / 2)
+        if self._doubted.worth(before) < 1:
+            self._settle(before)
+            return None
+        self._state = "climb"
+        return self._climb_on(self._doubted, busy * self._doubted.writers / again.writers)
 
     def _settle(self, level: Level) -> None:
         self._state, self._base, self._step = "stay", level, 1

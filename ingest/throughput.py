@@ -7,10 +7,10 @@ from typing import Literal
 
 Trouble = Literal["conflict", "lock", "unavailable", "memory"]
 
-# What a writer costs (connections, memory, the others' latency), as an exponent: twice the writers must bring 3.5 %.
-PRICE = 0.05
+# What a writer costs (connections, memory, the others' latency), as an exponent: twice the writers must bring 7 %.
+PRICE = 0.1
 # And so much more, or measurements that are a few percent off would carry the number up where all are alike.
-MARGIN = 1.02
+MARGIN = 1.03
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,8 @@ class Server:
     """`cores` that each take `work_s` for a batch; `away_s` passes on the way for each one.
 
     `crowding`: by what share the work grows with each writer beyond the cores. `noise` is of single batches, `drift` of
-    the machine as a whole: it changes with each second.
+    the machine as a whole: it changes with each second. `warming`: by what share it is slower in the beginning, and
+    half of that four seconds later.
     """
 
     cores: int
@@ -30,6 +31,7 @@ class Server:
     noise: float = 0.0
     drift: float = 0.0
     open_s: float = 0.0
+    warming: float = 0.0
 
 
 @dataclass(kw_only=True)
@@ -110,7 +112,8 @@ class World:
 
     def drift(self) -> None:
         """Let the machine be faster or slower for the next second."""
-        self._speed = 1 + self._random.uniform(-1, 1) * self.server.drift
+        cold = self.server.warming * 0.5 ** (self.now / 4)
+        self._speed = (1 - cold) * (1 + self._random.uniform(-1, 1) * self.server.drift)
 
     def _serve(self, began: float, generation: int) -> None:
         core = min(range(self.server.cores), key=self._cores.__getitem__)

@@ -69,6 +69,15 @@ def test_it_finds_it_on_a_machine_that_is_never_the_same(name: str, seed: int) -
     assert simulate(noisy, UNTIL_S, seed=seed).rate(FOUND_BY_S, UNTIL_S) >= 0.92 * best
 
 
+def test_a_load_that_becomes_quicker_by_itself_does_not_carry_it_up() -> None:
+    """A server that is cold: each measurement is better than the one before, whatever the writers."""
+    cold = Server(cores=2, work_s=0.13, away_s=0.01, crowding=0.03, warming=0.4)
+    found = simulate(cold, UNTIL_S)
+    assert max(writers for at, writers in found.writers if at >= FOUND_BY_S) <= 4
+    _, best = best_fixed(cold, UNTIL_S, FOUND_BY_S, most=MOST)
+    assert found.rate(FOUND_BY_S, UNTIL_S) >= 0.95 * best
+
+
 @pytest.mark.parametrize("name", SERVERS)
 def test_it_does_not_oscillate(name: str) -> None:
     """From the second minute on it stands still but for a trial now and then, each back within seconds."""
