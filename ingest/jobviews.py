@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
+from math import ceil
 from typing import Any
 
 from ingest.database import Record
@@ -162,7 +163,8 @@ def _pace(row: Record, state: JobState) -> tuple[float | None, float | None]:
     if row["mode"] != JobMode.BATCHES:
         window_s, recent_bytes = _seconds(row["read_at"] - row["started_at"]), row["bytes_tried"]
     whole = _bytes_in_all(row, state)
-    eta_s = round((whole - _bytes_done(row)) * window_s / recent_bytes, 1) if whole and recent_bytes else None
+    # Up to the next tenth: nothing is left only when nothing is left.
+    eta_s = ceil((whole - _bytes_done(row)) * window_s / recent_bytes * 10) / 10 if whole and recent_bytes else None
     return round(row["recent_rows"] / window_s, 1) if row["mode"] == JobMode.BATCHES else None, eta_s
 
 

@@ -136,10 +136,7 @@ async def test_every_api_process_follows_the_job_of_any_worker(service: Starter,
     assert {json.dumps(seen[-1].job) for seen in told.values()} == {json.dumps(connect(second).job(job_id))}
     running = [event.job for event in told["messages of another process"] if event.job["processed_rows"]][:-1]
     assert all(job["rows_per_second"] > 0 for job in running)
-    # Told in tenths of a second: the last rows may be nearer than that.
-    ahead = [job for job in running if ROWS - job["processed_rows"] > 0.2 * job["rows_per_second"]]
-    assert ahead
-    assert all(job["eta_seconds"] > 0 for job in ahead)
+    assert all(job["eta_seconds"] > 0 for job in running if job["processed_rows"] < ROWS)
     assert tracebacks(first) == tracebacks(second) == []
 
 
