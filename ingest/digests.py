@@ -63,10 +63,11 @@ class Hashes:
         self._digests = digests
         self._hashes = {name: hashlib.new(name.replace("-", "")) for name in sorted(names)}
 
-    def update(self, data: Block) -> None:
+    def update(self, *blocks: Block) -> None:
         """Take the next bytes."""
-        for running in self._hashes.values():
-            running.update(data)
+        for block in blocks:
+            for running in self._hashes.values():
+                running.update(block)
 
     @property
     def sha256(self) -> bytes:

@@ -1,7 +1,7 @@
 """Bytes that are gathered until there are enough of them to be worth a step. Large pieces are kept as they come.
 
-Copying an upload's pieces into one block took a tenth of its processor time, most of it for memory that was new to the
-process each time.
+Copied into one block, and again to be unpacked, each time into memory new to the process, the pieces of an upload took
+a quarter of its processor time.
 """
 
 from __future__ import annotations

@@ -102,9 +102,9 @@ class Intake:
     def take(self, blocks: Sequence[Block]) -> Found:
         """Take the next bytes as they were sent, and what they hold first."""
         if sum(map(len, blocks)) < BESIDE_BYTES:
-            self._hash(blocks)
+            self._hashes.update(*blocks)
             return self._take(blocks)
-        hashing = self._beside.submit(self._hash, blocks)
+        hashing = self._beside.submit(self._hashes.update, *blocks)
         try:
             return self._take(blocks)
         finally:
@@ -150,10 +150,6 @@ class Intake:
         self._beside.shutdown()
         if self._cutter is not None:
             self._cutter.discard()
-
-    def _hash(self, blocks: Sequence[Block]) -> None:
-        for block in blocks:
-            self._hashes.update(block)
 
     def _take(self, blocks: Sequence[Block]) -> Found:
         for block in blocks:

@@ -1,7 +1,7 @@
 """The memory of the process: how much it has had, and how to keep it small.
 
 Blocks and arrays of some MiB live for milliseconds. Memory that is new to the process each time, mapped or at the end
-of a heap that was trimmed, costs a page fault for each 4 KiB: a third of what an upload of 380 MB took. So the C
+of a heap that was trimmed, costs a page fault for each 4 KiB: much of what an upload of 380 MB took. So the C
 library's allocator is told to serve them from two heaps, and to keep some free memory at their ends; what is free in
 between is given back now and then. Only the largest batches are mapped one by one: from the heaps a load would take a
 seventh less of the processor, but 30 MB more, and more still with a writer for each of many processors. Left to
